@@ -1,0 +1,2593 @@
+#!/usr/bin/env python3
+"""smasync: Amazon SageMaker's InvokeEndpointAsync in one file, with the standard library alone.
+
+Hand-rolled Signature Version 4, restJson1 serialization and a urllib transport, written to be
+vendored, to be copied into a Lambda layer, and to be read from top to bottom.
+MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
+
+    import smasync
+
+    with smasync.Client("us-east-1") as sagemaker:
+        accepted = sagemaker.invoke_endpoint_async(
+            EndpointName="my-endpoint", InputLocation="s3://my-bucket/in.json"
+        )
+    print(accepted["OutputLocation"])
+
+The sections stand in the order of a request's journey:
+
+    PART I: THE PROTOCOL (pure)
+     1. Errors
+     2. Values
+     3. The operation
+     4. Endpoints
+     5. Signature Version 4
+     6. Reading the answer
+     7. Retry decisions
+    PART II: THE WORLD
+     8. Settings
+     9. Transport
+    10. Credentials
+    11. Client
+    PART III: THE COMMAND LINE
+    12. Command line
+
+How to read it. Part I is arithmetic on text: nothing in it reads a clock, an environment, a file,
+a socket or a random number, so every line of it can be tried at a Python prompt. Who wants to know
+how a request is signed reads section 5 and then runs
+
+    python3 smasync.py explain --example --endpoint-name my-endpoint \\
+        --input-location s3://my-bucket/in.json
+
+which prints each value of one signature in the order in which it is computed. Part II adds the
+effects, and takes each of them as a parameter: `environ`, `transport`, `clock`, `sleep`, `random`.
+`python3 -m doctest smasync.py` is the self-test of a copy.
+
+What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+import os
+import sys
+import time
+from _thread import allocate_lock  # threading.Lock, without the rest of threading
+from hashlib import sha256
+
+# Imports that cost milliseconds stand in the functions that use them: over a bare interpreter
+# urllib.request costs some 45 ms, http.client 30, argparse 15, json 7 and re 6, all of this
+# module's own top 5. Type names are only ever read by type checkers (typing costs 9 ms).
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import http.client
+    import socket
+    import ssl
+    import urllib.request
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from logging import Logger
+    from typing import Any, BinaryIO, Protocol, Union
+
+    Headers = tuple[tuple[str, str], ...]
+    RequestBody = Union[bytes, Callable[[], BinaryIO]]
+    Profiles = dict[str, dict[str, str]]
+
+    class Transport(Protocol):
+        def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
+
+
+__version__ = "0.1.0"
+__all__ = [
+    "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
+    "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
+    "ResultTimeout", "Credentials", "Request", "Response", "Signed", "INVOKE_ENDPOINT_ASYNC",
+    "serialize", "resolve_endpoint", "uri_encode", "canonical_request", "credential_scope",
+    "string_to_sign", "signing_key", "sign", "presign", "deserialize", "load_profiles",
+    "UrllibTransport", "resolve_credentials", "Client", "main",
+]  # fmt: skip
+
+# === PART I: THE PROTOCOL (pure) =============================================
+# --- 1. Errors ---------------------------------------------------------------
+# One base, and one class for each answer to "whose fault is it?": your call, your configuration,
+# your credentials, the way there, the service, the model. Each can be made from a message alone;
+# what is known beyond the message is an attribute.
+
+
+class Error(Exception):
+    """Base of every error that this module raises on purpose."""
+
+
+class ParamValidationError(Error, ValueError):
+    """The call breaks the operation's rules; nothing was sent. `.problems` lists them all."""
+
+    def __init__(self, message: str = "", *, problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class ConfigurationError(Error):
+    """A region, profile, endpoint, setting or config file is missing or malformed."""
+
+
+class CredentialsError(Error):
+    """No usable credentials. `.tried` has one (provider, what happened) pair a provider."""
+
+    def __init__(self, message: str = "", *, tried: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.tried = tuple(tried)
+
+
+class TransportError(Error, OSError):
+    """There was no usable HTTP answer.
+
+    `.kind` is "connect", "tls", "proxy", "timeout", "closed" or "protocol". `.sent` is False when
+    the service certainly never had the whole request, so that it cannot have accepted it.
+    `.retryable` is False when the same request would fail in the same way again.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        kind: str = "protocol",
+        sent: bool = True,
+        retryable: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.kind, self.sent, self.retryable = kind, sent, retryable
+        self.attempts: list[dict[str, Any]] = []
+
+
+class ClientError(Error):
+    """AWS said no. `.response` and `.operation_name` are those of botocore's ClientError.
+
+    `.code` is the service's error code (the HTTP status as text when it gave none), `.message` its
+    own words, `.status` the HTTP status, `.request_id` what AWS Support asks for. `.hint`, where
+    there is one, says what to do next; it is not in str().
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        response: dict[str, Any] | None = None,
+        operation_name: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.response, self.operation_name, self.hint = response or {}, operation_name, hint
+        error = self.response.get("Error", {})
+        metadata = self.response.get("ResponseMetadata", {})
+        self.code = str(error.get("Code", ""))
+        self.message = str(error.get("Message", message))
+        self.status: int | None = metadata.get("HTTPStatusCode")
+        self.request_id = str(metadata.get("RequestId", ""))
+
+    def __str__(self) -> str:
+        if not self.response:
+            return super().__str__()
+        metadata = self.response.get("ResponseMetadata", {})
+        retried = ""
+        if metadata.get("MaxAttemptsReached"):
+            retried = f" (reached max retries: {metadata['RetryAttempts']})"
+        what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
+        return f"{what}{retried}: {self.message}"
+
+
+class ValidationError(ClientError):
+    """HTTP 400: the service found the request wanting."""
+
+
+class InternalFailure(ClientError):
+    """HTTP 500: the service failed."""
+
+
+class ServiceUnavailable(ClientError):
+    """HTTP 503: the service is unavailable for now."""
+
+
+class InferenceError(Error):
+    """The model failed. `.body` is what it wrote to `.location`, of type `.content_type`."""
+
+    def __init__(
+        self, message: str = "", *, location: str = "", body: bytes = b"", content_type: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.location, self.body, self.content_type = location, body, content_type
+
+
+class ResultTimeout(Error, TimeoutError):
+    """Still running: nothing at `.location` after `.waited` seconds."""
+
+    def __init__(self, message: str = "", *, location: str = "", waited: float = 0.0) -> None:
+        super().__init__(message)
+        self.location, self.waited = location, waited
+
+
+# --- 2. Values ---------------------------------------------------------------
+# What travels between the sections: frozen records, compared by content. Signing a request makes
+# a new one. A repr shows what a log may have: no secret, token, signature or body.
+
+
+class _Frozen:
+    """A record: __init__ sets each field in __slots__ once, and nobody sets one again."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Frozen) and self.__reduce__() == other.__reduce__()
+
+    def __hash__(self) -> int:
+        return hash(self.__reduce__())
+
+
+class Credentials(_Frozen):
+    """A key pair, and for temporary ones the session token and the expiry in epoch seconds.
+
+    Raises CredentialsError for what cannot be a key.
+
+    >>> Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    <Credentials AKIDEXAMPLE, no session token>
+    """
+
+    __slots__ = ("access_key_id", "secret_access_key", "session_token", "expires_at", "account_id")
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        session_token: str | None = None,
+        expires_at: float | None = None,
+        account_id: str | None = None,
+    ) -> None:
+        self.access_key_id = _checked_key("access_key_id", access_key_id)
+        self.secret_access_key = _checked_key("secret_access_key", secret_access_key)
+        self.session_token = (
+            _checked_key("session_token", session_token) if session_token else None
+        )
+        self.expires_at, self.account_id = expires_at, account_id
+
+    def __repr__(self) -> str:
+        token = (
+            f"<token, {len(self.session_token)} characters>"
+            if self.session_token
+            else "no session token"
+        )
+        return f"<Credentials {self.access_key_id}, {token}>"
+
+
+def _checked_key(name: str, text: str) -> str:
+    """The text, when it can stand in a header; the error never quotes it."""
+    if not isinstance(text, str) or not text:
+        raise CredentialsError(
+            f"{name} is missing: a key pair is an access key id and its secret, as text"
+        )
+    wrong = [position for position, character in enumerate(text) if not "!" <= character <= "~"]
+    if wrong:
+        raise CredentialsError(
+            f"{name}: the character at position {wrong[0]} of {len(text)} is not one that keys "
+            "have; look for a line break or a space that was copied along"
+        )
+    return text
+
+
+class Request(_Frozen):
+    """An HTTP request. `headers` is a tuple of (name, value) pairs whose order is kept.
+
+    `body` is bytes, or a callable that opens it afresh as a binary file. The URL is as it goes
+    out, percent-encoded once.
+    """
+
+    __slots__ = ("method", "url", "headers", "body")
+
+    def __init__(self, method: str, url: str, headers: Headers, body: RequestBody = b"") -> None:
+        self.method, self.url, self.headers, self.body = method, url, headers, body
+
+    def __repr__(self) -> str:
+        body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
+        url = self.url.partition("?")[0] + ("?…" if "?" in self.url else "")
+        return f"<Request {self.method} {url}, {shown_headers(self.headers)}, body: {body}>"
+
+
+HIDDEN_HEADERS = frozenset(
+    "authorization proxy-authorization x-amz-security-token x-amz-sso_bearer_token "
+    "x-aws-ec2-metadata-token x-amzn-sagemaker-custom-attributes".split()
+)
+
+
+def shown_headers(headers: Headers) -> list[tuple[str, str]]:
+    """The headers as a log may have them.
+
+    >>> shown_headers((("Host", "example.com"), ("X-Amz-Security-Token", "SECRET")))
+    [('Host', 'example.com'), ('X-Amz-Security-Token', '<hidden, 6 characters>')]
+    """
+    return [
+        (name, f"<hidden, {len(value)} characters>" if name.lower() in HIDDEN_HEADERS else value)
+        for name, value in headers
+    ]
+
+
+class Response(_Frozen):
+    """An HTTP answer. `complete` is False when the body was cut short or was over the limit."""
+
+    __slots__ = ("status", "headers", "body", "complete")
+
+    def __init__(self, status: int, headers: Headers, body: bytes, complete: bool = True) -> None:
+        self.status, self.headers, self.body, self.complete = status, headers, body, complete
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first header of that name, in any case."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), default)
+
+    def __repr__(self) -> str:
+        cut = "" if self.complete else ", cut short"
+        return (
+            f"<Response {self.status}, {len(self.headers)} headers, {len(self.body)} bytes{cut}>"
+        )
+
+
+class Signed(_Frozen):
+    """A signed request and the working that led to it."""
+
+    __slots__ = ("request", "canonical_request", "string_to_sign", "signature")
+
+    def __init__(
+        self, request: Request, canonical_request: str, string_to_sign: str, signature: str
+    ):
+        self.request, self.canonical_request = request, canonical_request
+        self.string_to_sign, self.signature = string_to_sign, signature
+
+    def __repr__(self) -> str:
+        return f"<Signed {self.request!r}>"
+
+
+# --- 3. The operation --------------------------------------------------------
+# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError with
+# all that is wrong. One table binds members to the wire and one loop walks it: adding a member is
+# adding a row here and a keyword to Client.invoke_endpoint_async. The rules are those of AWS's
+# model for SageMaker Runtime (API version 2017-05-13), its protocol is restJson1:
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
+# https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
+
+SERVICE_ID = "SageMaker Runtime"
+SIGNING_NAME = "sagemaker"
+OPERATION = "InvokeEndpointAsync"
+
+
+class Member(_Frozen):
+    """One row: where a member goes ("label", "header" or "payload"), and what the model allows.
+
+    `minimum` and `maximum` bound characters of a string, bytes of a blob, the value of an integer.
+    `pattern` has to match the whole string.
+    """
+
+    __slots__ = ("name", "place", "header", "type", "minimum", "maximum", "pattern", "sensitive")
+
+    def __init__(
+        self, name: str, place: str, type: str, minimum: int, maximum: int, pattern: str = "",
+        header: str = "", sensitive: bool = False,
+    ) -> None:  # fmt: skip
+        self.name, self.place, self.type, self.minimum, self.maximum = (
+            name,
+            place,
+            type,
+            minimum,
+            maximum,
+        )
+        self.pattern, self.sensitive = pattern, sensitive
+        self.header = f"X-Amzn-SageMaker-{header or name}" if place == "header" else ""
+
+
+# fmt: off
+INVOKE_ENDPOINT_ASYNC = (
+    Member("EndpointName", "label", "string", 1, 63, r"[a-zA-Z0-9](-*[a-zA-Z0-9])*"),
+    Member("Body", "payload", "blob", 1, 128_000, sensitive=True),
+    Member("InputLocation", "header", "string", 1, 1024, r"(https|s3)://[^/]+(/.*)?"),
+    Member("ContentType", "header", "string", 0, 1024, header="Content-Type"),
+    Member("Accept", "header", "string", 0, 1024),
+    Member("CustomAttributes", "header", "string", 0, 1024, header="Custom-Attributes", sensitive=True),
+    Member("InferenceId", "header", "string", 1, 64, r"[!-~][ -~]*", header="Inference-Id"),
+    Member("S3OutputPathExtension", "header", "string", 1, 512, r"[a-zA-Z0-9!_.*'()/-]+"),
+    Member("Filename", "header", "string", 1, 32, r"[a-zA-Z0-9][a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]*)?"),
+    Member("RequestTTLSeconds", "header", "integer", 60, 21_600),
+    Member("InvocationTimeoutSeconds", "header", "integer", 1, 3600),
+)
+# fmt: on
+MEMBER_NAMES = tuple(member.name for member in INVOKE_ENDPOINT_ASYNC)
+TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
+}  # fmt: skip
+
+
+def serialize(
+    params: Mapping[str, Any], endpoint_url: str, *, parameter_validation: bool = True
+) -> Request:
+    """The unsigned request for the members in `params`; raises ParamValidationError.
+
+    `parameter_validation=False` lifts the limits that the service could one day raise, and none of
+    the checks that protect the wire.
+
+    >>> serialize({"EndpointName": "my-endpoint", "RequestTTLSeconds": 3600,
+    ...            "InputLocation": "s3://bucket/in.json"}, "https://example.com").headers
+    ... # doctest: +NORMALIZE_WHITESPACE
+    (('X-Amzn-SageMaker-InputLocation', 's3://bucket/in.json'),
+     ('X-Amzn-SageMaker-RequestTTLSeconds', '3600'), ('Content-Length', '0'))
+    """
+    values, problems = _checked(params, parameter_validation)
+    if problems:
+        listed = "".join(f"\n- {problem}" for problem in problems)
+        raise ParamValidationError(f"Parameter validation failed:{listed}", problems=problems)
+    headers = [
+        (member.header, str(values[member.name]).strip(" "))
+        for member in INVOKE_ENDPOINT_ASYNC
+        if member.place == "header" and member.name in values
+    ]
+    body: bytes = values.get("Body", b"")
+    if body:
+        headers.append(("Content-Type", "application/octet-stream"))
+    headers.append(("Content-Length", str(len(body))))
+    path = f"/endpoints/{uri_encode(values['EndpointName'])}/async-invocations"
+    return Request("POST", endpoint_url.rstrip("/") + path, tuple(headers), body)
+
+
+def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], list[str]]:
+    """The members that go out, and everything that is wrong with them."""
+    values: dict[str, Any] = {}
+    problems = [_unknown(name) for name in params if name not in MEMBER_NAMES]
+    for member in INVOKE_ENDPOINT_ASYNC:
+        value = params.get(member.name)
+        if value is None or (
+            member.minimum == 0 and isinstance(value, str) and not value.strip(" ")
+        ):
+            continue  # absent; an empty value of a member that may be empty says nothing either
+        try:
+            values[member.name] = value = _plain(member, value, limits)
+        except (TypeError, ValueError) as error:
+            values[member.name] = None
+            problems.append(f"{member.name}: {error}")
+            continue
+        problems.extend(f"{member.name}: {text}" for text in _wire_problems(member, value))
+        if limits:
+            problems.extend(f"{member.name}: {text}" for text in _limit_problems(member, value))
+    if "EndpointName" not in values:
+        problems.append("EndpointName: is required; give the endpoint's name")
+    if limits and ("Body" in values) == ("InputLocation" in values):
+        given = "both were given" if "Body" in values else "neither was given"
+        problems.append(f"Body, InputLocation: exactly one of the two is required; {given}")
+    return values, problems
+
+
+def _unknown(name: object) -> str:
+    """The complaint about a member that there is not, with the nearest one that there is."""
+    import difflib
+
+    names = {known.lower(): known for known in MEMBER_NAMES}
+    close = difflib.get_close_matches(str(name).lower(), names, 1)
+    advice = (
+        f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBER_NAMES)}"
+    )
+    return f"{name}: unknown member; {advice}"
+
+
+def _plain(member: Member, value: Any, limits: bool) -> Any:
+    """The value as str, int or bytes; raises TypeError or ValueError with the complaint.
+
+    A file given as Body is read here, at most the limit and one byte of it.
+    """
+    if member.type == "blob" and hasattr(value, "read"):
+        value = value.read(member.maximum + 1 if limits else -1)
+        if not isinstance(value, bytes):
+            raise TypeError("the file is not open in binary mode; open it with 'rb'")
+    if type(value) is bool or not isinstance(value, TYPES[member.type]):
+        names = " or ".join(kind.__name__ for kind in TYPES[member.type])
+        raise TypeError(f"expected {names}, got {type(value).__name__}")
+    if isinstance(value, str):
+        try:
+            encoded = value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a lone surrogate at position {error.start}") from None
+        return encoded if member.type == "blob" else value
+    return value if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
+
+
+def _wire_problems(member: Member, value: Any) -> Iterator[str]:
+    """What would break the request itself: checked always."""
+    if not isinstance(value, str):
+        return
+    if not (value.isascii() and value.isprintable()):
+        yield from _character_problems(member, value)
+    if member.place == "label" and (value in ("", ".", "..") or "/" in value):
+        yield f"{value!r} cannot be one segment of a URL's path"
+    if member.name == "InputLocation" and value != value.strip(" "):
+        yield "white space at an end, which HTTP would drop; S3 would look for another key"
+
+
+def _character_problems(member: Member, value: str) -> Iterator[str]:
+    for position, character in enumerate(value):
+        named = "" if member.sensitive else f" U+{ord(character):04X}"
+        if character < " " or character == "\x7f":
+            yield f"control character{named} at position {position} is not allowed"
+            return
+        if character > "\x7f" and member.name not in ("InputLocation", "EndpointName"):
+            yield f"character{named} at position {position} is not ASCII"
+            return
+
+
+def _limit_problems(member: Member, value: Any) -> Iterator[str]:
+    """What the model forbids, and the service might one day allow."""
+    size = value if isinstance(value, int) else len(value)
+    unit = {"string": " characters", "blob": " bytes", "integer": ""}[member.type]
+    if size > member.maximum and member.type == "blob":
+        yield f"{size}{unit} is over {member.maximum}; put it in S3 and pass InputLocation"
+    elif size > member.maximum:
+        yield f"{size}{unit} is over {member.maximum}"
+    elif size < member.minimum:
+        yield f"{size}{unit} is under {member.minimum}"
+    elif member.pattern:
+        import re
+
+        if not re.fullmatch(member.pattern, value):
+            start = re.match(member.pattern, value)
+            position = start.end() if start else 0
+            yield f"the character at position {position} does not fit the pattern {member.pattern}"
+
+
+# --- 4. Endpoints ------------------------------------------------------------
+# In: a region and two switches. Out: the URL that a service has there. Sources: the partitions and
+# rule sets that AWS publishes with its SDKs. A host is never built from unchecked text: a region
+# is one host label, and an endpoint URL is a scheme, a host, perhaps a port and a path.
+# https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+
+# fmt: off
+PARTITIONS = (
+    # name, what its regions begin with, DNS suffix, dual-stack DNS suffix; the last row is the rest
+    ("aws-cn", "cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("aws-us-gov", "us-gov-", "amazonaws.com", "api.aws"),
+    ("aws-iso", "us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("aws-iso-b", "us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("aws-iso-e", "eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("aws-iso-f", "us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("aws-eusc", "eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
+    ("aws", "", "amazonaws.com", "api.aws"),
+)
+HOSTS = {
+    # service: plain, FIPS, dual-stack, both
+    "sagemaker-runtime": ("runtime.sagemaker.{R}.{dns}", "runtime.sagemaker-fips.{R}.{dns}",
+                          "runtime.sagemaker.{R}.{dual}", "runtime.sagemaker-fips.{R}.{dual}"),
+    "s3": ("s3.{R}.{dns}", "s3-fips.{R}.{dns}", "s3.dualstack.{R}.{dns}", "s3-fips.dualstack.{R}.{dns}"),
+    "sts": ("sts.{R}.{dns}", "sts-fips.{R}.{dns}", "sts.{R}.{dual}", "sts-fips.{R}.{dual}"),
+    "sso": ("portal.sso.{R}.{dns}", "portal.sso-fips.{R}.{dns}",
+            "portal.sso.{R}.{dual}", "portal.sso-fips.{R}.{dual}"),
+}
+FIPS_HOSTS = {
+    # what FIPS alone means where a partition has a host of its own for it
+    ("sagemaker-runtime", "aws"): "runtime-fips.sagemaker.{R}.{dns}",
+    ("sagemaker-runtime", "aws-us-gov"): "runtime.sagemaker.{R}.{dns}",
+    ("sts", "aws-us-gov"): "sts.{R}.{dns}",
+    ("sso", "aws-us-gov"): "portal.sso.{R}.{dns}",
+}
+# fmt: on
+
+
+def resolve_endpoint(
+    region: str | None,
+    *,
+    use_fips: bool = False,
+    use_dualstack: bool = False,
+    endpoint_url: str | None = None,
+    service: str = "sagemaker-runtime",
+) -> str:
+    """The URL of a service ("sagemaker-runtime", "s3", "sts", "sso"); raises ConfigurationError.
+
+    >>> resolve_endpoint("eu-west-1", use_dualstack=True)
+    'https://runtime.sagemaker.eu-west-1.api.aws'
+    """
+    if not region:
+        raise ConfigurationError(
+            "no region: pass region_name, or set AWS_REGION or the profile's region"
+        )
+    check_region(region)
+    if endpoint_url is not None:
+        for switch, name in ((use_fips, "FIPS"), (use_dualstack, "Dualstack")):
+            if switch:
+                raise ConfigurationError(
+                    f"{name} and a custom endpoint URL cannot go together; drop one"
+                )
+        return check_endpoint_url(endpoint_url)
+    partition, dns, dual = _partition(region)
+    if service == "s3" and partition == "aws-cn" and use_fips:
+        raise ConfigurationError(
+            f"S3 has no FIPS endpoint in {region}; do without use_fips_endpoint"
+        )
+    template = HOSTS[service][use_fips + 2 * use_dualstack]
+    if use_fips and not use_dualstack:
+        template = FIPS_HOSTS.get((service, partition), template)
+    return "https://" + template.format(R=region, dns=dns, dual=dual)
+
+
+def _partition(region: str) -> tuple[str, str, str]:
+    """The partition's name and its two DNS suffixes; "aws" for a region that no row claims."""
+    rows = (row for row in PARTITIONS if region.startswith(row[1]) or region == f"{row[0]}-global")
+    name, _, dns, dual = next(rows)
+    return name, dns, dual
+
+
+LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
+
+
+def check_region(region: str, where: str = "region") -> str:
+    """The region itself, when it is one host label: 1 to 63 letters, digits and hyphens."""
+    if not isinstance(region, str) or not 1 <= len(region) <= 63 or not LABEL.issuperset(region):
+        raise ConfigurationError(
+            f"{where} {str(region)[:80]!r} is not a region: that is 1 to 63 letters, digits, hyphens"
+        )
+    return region
+
+
+def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
+    """The URL without a "/" at its end; raises ConfigurationError, which never quotes a password.
+
+    >>> check_endpoint_url("http://localhost:8080/base/")
+    'http://localhost:8080/base'
+    """
+    import re
+
+    form = r"(?i:https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?"
+    found = re.fullmatch(form, url) if isinstance(url, str) else None
+    if (
+        not found
+        or set("?#\\@").intersection(url)
+        or int((found[2] or ":1")[1:]) not in range(1, 65536)
+    ):
+        shown = str(url).rpartition("@")[2].partition("?")[0][:80]
+        raise ConfigurationError(
+            f"{where} …{shown!r} is malformed: it is http or https, a host, perhaps a port (1 to "
+            "65535) and a path; no user, no query, no fragment"
+        )
+    return url.rstrip("/")
+
+
+# --- 5. Signature Version 4 --------------------------------------------------
+# In: a request, credentials, region, service and time. Out: the request with its signature, and
+# all the working. The signer writes the request down in one canonical form, hashes it, and puts
+# the hash into a short text that names time and scope, the string to sign. An HMAC of that text
+# under a key derived from the secret is the signature. The service does the same with what it
+# received and compares: what differs by one byte, on purpose or on the way, is refused.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+EMPTY_HASH = sha256(b"").hexdigest()
+UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
+
+# Not signed: what a proxy, or the HTTP library below us, may add, change or take away.
+UNSIGNED_HEADERS = frozenset(
+    "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
+    "te trailer upgrade keep-alive baggage traceparent tracestate".split()
+)
+# The signer's own headers: signing a request again replaces them.
+SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
+
+
+def sign(
+    request: Request,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    timestamp: str,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+    sign_body: bool = False,
+    sign_session_token: bool = True,
+    payload_hash: str | None = None,
+) -> Signed:
+    """The request with X-Amz-Date, X-Amz-Security-Token and Authorization; Host if it had none.
+
+    `timestamp` is "20150830T123600Z", in UTC. S3 wants `double_encode=False, normalize_path=False,
+    sign_body=True`; the last adds and signs X-Amz-Content-Sha256. `sign_session_token=False` adds
+    the token after signing. `payload_hash`, hex or "UNSIGNED-PAYLOAD", stands for hashing the body.
+
+    >>> signed = sign(
+    ...     Request("POST", "https://runtime.sagemaker.us-east-1.amazonaws.com"
+    ...             "/endpoints/my-endpoint/async-invocations", (
+    ...         ("X-Amzn-SageMaker-InputLocation", "s3://bucket/in.json"),
+    ...         ("amz-sdk-invocation-id", "01234567-89ab-4cde-8f01-23456789abcd"),
+    ...         ("amz-sdk-request", "attempt=1; max=3"))),
+    ...     Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "TOKEN"),
+    ...     region="us-east-1", service="sagemaker", timestamp="20150830T123600Z")
+    >>> signed.signature
+    '0a5da3b2b25c6a32942f0440090daa0cc7fde677ced43066622d76a7559d23d0'
+    """
+    payload_hash = payload_hash or _payload_hash(request)
+    added = [("X-Amz-Date", timestamp)]
+    if sign_body:
+        added.append(("X-Amz-Content-Sha256", payload_hash))
+    token = (
+        [("X-Amz-Security-Token", credentials.session_token)] if credentials.session_token else []
+    )
+    if sign_session_token:
+        added, token = added + token, []
+    headers = _without_signature(request, sign_body) + added
+    canonical = canonical_request(
+        request.method, request.url, headers, payload_hash,
+        double_encode=double_encode, normalize_path=normalize_path,
+    )  # fmt: skip
+    signed_headers = canonical.rsplit("\n", 2)[1]
+    scope = credential_scope(timestamp, region, service)
+    to_sign = string_to_sign(timestamp, scope, canonical)
+    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+    authorization = (
+        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={signed_headers}, Signature={signature}"
+    )
+    headers += [*token, ("Authorization", authorization)]
+    signed = Request(request.method, request.url, tuple(headers), request.body)
+    return Signed(signed, canonical, to_sign, signature)
+
+
+def presign(
+    request: Request,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    timestamp: str,
+    expires: int,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+    sign_session_token: bool = True,
+    payload_hash: str | None = None,
+) -> Signed:
+    """The same in query form: `.request.url` carries the signature.
+
+    Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
+    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"`.
+    """
+    if type(expires) is not int or not 1 <= expires <= 604_800:
+        raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
+    scope = credential_scope(timestamp, region, service)
+    headers = _without_signature(request)
+    query = [
+        ("X-Amz-Algorithm", ALGORITHM),
+        ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
+        ("X-Amz-Date", timestamp),
+        ("X-Amz-Expires", str(expires)),
+        ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
+    ]
+    token = (
+        [("X-Amz-Security-Token", credentials.session_token)] if credentials.session_token else []
+    )
+    if sign_session_token:
+        query, token = query + token, []
+    url = _with_query(request.url, query)
+    canonical = canonical_request(
+        request.method, url, headers, payload_hash or _payload_hash(request),
+        double_encode=double_encode, normalize_path=normalize_path,
+    )  # fmt: skip
+    to_sign = string_to_sign(timestamp, scope, canonical)
+    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+    url = _with_query(url, [*token, ("X-Amz-Signature", signature)])
+    signed = Request(request.method, url, tuple(headers), request.body)
+    return Signed(signed, canonical, to_sign, signature)
+
+
+def _token_pair(credentials: Credentials) -> list[tuple[str, str]]:
+    token = credentials.session_token
+    return [("X-Amz-Security-Token", token)] if token else []
+
+
+def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
+    """The headers without those of an earlier signature, and with the Host that will be sent."""
+    replaced = SIGNER_HEADERS | {"x-amz-content-sha256"} if sign_body else SIGNER_HEADERS
+    headers = [pair for pair in request.headers if pair[0].lower() not in replaced]
+    if not any(name.lower() == "host" for name, _ in headers):
+        headers.insert(0, ("Host", split_url(request.url)[0]))
+    return headers
+
+
+def _payload_hash(request: Request) -> str:
+    if not isinstance(request.body, bytes):
+        raise ParamValidationError("payload_hash: is required when the body is a stream")
+    return sha256(request.body).hexdigest() if request.body else EMPTY_HASH
+
+
+def canonical_request(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    payload_hash: str,
+    *,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+) -> str:
+    """The one form in which both sides write the request down.
+
+    >>> print(canonical_request("GET", "https://example.com/a%20b?y=2&x=1",
+    ...                         [("Host", "example.com"), ("My-Header", " a   b ")], EMPTY_HASH))
+    GET
+    /a%2520b
+    x=1&y=2
+    host:example.com
+    my-header:a b
+    <BLANKLINE>
+    host;my-header
+    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+    """
+    _, path, query = split_url(url)
+    lines, names = canonical_headers(headers)
+    path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
+    return f"{method}\n{path}\n{canonical_query(query)}\n{lines}\n{names}\n{payload_hash}"
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """What the Host header says, the path and the query, each as it goes over the wire.
+
+    The port stays unless it is the scheme's own. (urllib's urlsplit drops tabs and line breaks,
+    so that what is signed would not be what is sent.)
+
+    >>> split_url("https://example.com:443/a/b?c=d")
+    ('example.com', '/a/b', 'c=d')
+    """
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    rest, _, query = rest.partition("?")
+    host, _, path = rest.partition("/")
+    default_port = ":443" if scheme == "https" else ":80"
+    return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
+
+
+def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
+    """The path, encoded once more. Only S3 takes it as it is on the wire, dots and all.
+
+    >>> canonical_uri("/a/./b//../c%20d/")
+    '/a/c%2520d/'
+    """
+    if normalize_path and ("//" in path or "/." in path):
+        segments: list[str] = []
+        for segment in path.split("/"):
+            if segment == "..":
+                del segments[-1:]
+            elif segment not in ("", "."):
+                segments.append(segment)
+        path = "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
+    return uri_encode(path, safe="/") if double_encode else path
+
+
+def canonical_query(query: str) -> str:
+    """Names and values encoded afresh, sorted by name, then by value.
+
+    >>> canonical_query("b=2&a=x%2fy&a=&flag")
+    'a=&a=x%2Fy&b=2&flag='
+    """
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    encoded = sorted((_encode_again(name), _encode_again(value)) for name, _, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def _encode_again(text: str) -> str:
+    """The one spelling of a text that may be encoded: "%2f" becomes "%2F", and "%61" becomes "a"."""
+    if "%" not in text:
+        return uri_encode(text)
+    from urllib.parse import unquote_to_bytes
+
+    return uri_encode(unquote_to_bytes(text))
+
+
+def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
+    url = url.partition("#")[0]
+    query = "&".join(f"{name}={uri_encode(value)}" for name, value in pairs)
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """The signed headers as lines "name:value", sorted by name, and their names joined by ";".
+
+    Values of one name are joined by ",", in their order.
+
+    >>> canonical_headers([("X-B", "2"), ("X-A", " 1  1 "), ("X-B", "3"), ("User-Agent", "me")])
+    ('x-a:1 1\\nx-b:2,3\\n', 'x-a;x-b')
+    """
+    values: dict[str, str] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+            continue
+        if name == "content-length" and value == "0":
+            continue  # the SDKs leave out a length of zero, which proxies may drop or add
+        value = _collapsed(value)
+        values[name] = f"{values[name]},{value}" if name in values else value
+    names = sorted(values)
+    return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
+
+
+def _collapsed(value: str) -> str:
+    """The value without white space at its ends, and with one space for each run within.
+
+    Only ASCII's white space is white space: U+00A0 and U+3000 may be part of a key in S3.
+    """
+    if value.isprintable() and "  " not in value:
+        return value.strip(" ")  # the common case, at a quarter of the cost
+    return b" ".join(value.encode().split()).decode()
+
+
+# Each byte's own character when that is unreserved, "%XX" otherwise.
+_ENCODED = [chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in range(256)]
+
+
+def uri_encode(text: str | bytes, safe: str = "") -> str:
+    """Every byte of the UTF-8 text as %XX, but for the unreserved characters and `safe`.
+
+    >>> uri_encode("a b/ü~%!'()*")
+    'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
+    """
+    encoded = "".join(map(_ENCODED.__getitem__, text.encode() if isinstance(text, str) else text))
+    for character in safe:
+        encoded = encoded.replace(f"%{ord(character):02X}", character)
+    return encoded
+
+
+def credential_scope(timestamp: str, region: str, service: str) -> str:
+    """Day, region and service that a signature is good for.
+
+    >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
+    '20150830/us-east-1/sagemaker/aws4_request'
+    """
+    digits = timestamp[:8] + timestamp[9:15]
+    if (
+        len(timestamp) != 16
+        or timestamp[8::7] != "TZ"
+        or not (digits.isascii() and digits.isdigit())
+    ):
+        raise ParamValidationError(
+            f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
+        )
+    return f"{timestamp[:8]}/{check_region(region)}/{service}/aws4_request"
+
+
+def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
+    """The text that is signed: algorithm, time, scope, and the hash of the canonical request."""
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+
+
+def signing_key(secret_access_key: str, scope: str) -> bytes:
+    """The key of one day, region and service. What leaks of it is worth nothing beyond those.
+
+    >>> scope = "20150830/us-east-1/iam/aws4_request"
+    >>> signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", scope).hex()
+    'c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9'
+    """
+    key = ("AWS4" + secret_access_key).encode()
+    for part in scope.split("/"):
+        key = hmac_sha256(key, part)
+    return key
+
+
+def hmac_sha256(key: bytes, text: str) -> bytes:
+    """HMAC (RFC 2104) with SHA-256 of the text's UTF-8 bytes."""
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+# --- 6. Reading the answer ---------------------------------------------------
+# In: a Response. Out: the dict that boto3 would return, or ClientError with the dict that botocore
+# would put into it. A 2xx with any X-Amzn-SageMaker-* header or a JSON object means that the
+# inference is enqueued, even when the body was cut short on the way. Whatever the body is, reading
+# it never fails: an error page of a proxy is an answer too.
+
+ERRORS = {
+    "ValidationError": ValidationError,
+    "InternalFailure": InternalFailure,
+    "ServiceUnavailable": ServiceUnavailable,
+}
+REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
+MESSAGE_CHARACTERS = (
+    4096  # of a body that is not JSON; enough for any message, too short for a flood
+)
+
+
+def deserialize(response: Response) -> dict[str, Any]:
+    """The answer in boto3's shape; raises ClientError, or TransportError for a 2xx of another's.
+
+    >>> deserialize(Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),
+    ...                            ("x-amzn-RequestId", "1-2-3")), b'{"InferenceId": "id-1"}'))
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'ResponseMetadata': {'RequestId': '1-2-3', 'HTTPStatusCode': 202, 'HTTPHeaders':
+        {'x-amzn-sagemaker-outputlocation': 's3://bucket/out', 'x-amzn-requestid': '1-2-3'},
+        'RetryAttempts': 0},
+     'OutputLocation': 's3://bucket/out', 'InferenceId': 'id-1'}
+    """
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    body = _json_object(response.body)
+    metadata = {
+        "RequestId": next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), ""),
+        "HTTPStatusCode": response.status,
+        "HTTPHeaders": headers,
+        "RetryAttempts": 0,
+    }
+    if not 200 <= response.status < 300:
+        raise _client_error(response, headers, body, metadata)
+    if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
+        raise TransportError(
+            f"HTTP {response.status} from something other than SageMaker: {len(response.body)} bytes "
+            f"of {headers.get('content-type', 'no type')[:80]!r}, no X-Amzn-SageMaker header and no "
+            "JSON object; look for a proxy or a log-in page on the way",
+            retryable=False,
+        )
+    answer: dict[str, Any] = {"ResponseMetadata": metadata}
+    for member in ("OutputLocation", "FailureLocation"):
+        location = headers.get(f"x-amzn-sagemaker-{member.lower()}")
+        if location is not None:
+            answer[member] = location
+    if body and isinstance(body.get("InferenceId"), str):
+        answer["InferenceId"] = body["InferenceId"]
+    return answer
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that the body is, or None for anything else."""
+    import json
+
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _client_error(
+    response: Response,
+    headers: dict[str, str],
+    body: dict[str, Any] | None,
+    metadata: dict[str, Any],
+) -> ClientError:
+    code = error_code(headers, body or {}) or str(response.status)
+    message = _message(response, body)
+    error: dict[str, Any] = {
+        "Error": {"Message": message, "Code": code},
+        "ResponseMetadata": metadata,
+    }
+    if code in ERRORS:
+        error["Message"] = message  # the one member that the model's error shapes have
+    return ERRORS.get(code, ClientError)(message, response=error, operation_name=OPERATION)
+
+
+def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
+    """The code, wherever restJson1 has it, without namespace and URL; "" when there is none.
+
+    >>> error_code({"x-amzn-errortype": "ValidationError:http://internal.amazon.com/"}, {})
+    'ValidationError'
+    >>> error_code({}, {"__type": "com.amazonaws.sagemaker#InternalFailure"})
+    'InternalFailure'
+    """
+    spellings = (headers.get("x-amzn-errortype"), *map(body.get, ("__type", "code", "Code")))
+    for text in spellings:
+        if isinstance(text, (str, int)) and str(text):
+            return str(text).partition(":")[0].rpartition("#")[2].strip()
+    return ""
+
+
+def _message(response: Response, body: dict[str, Any] | None) -> str:
+    """The service's words; for a body that is not a JSON object, what can be said of it."""
+    if body is not None:
+        found = {key.lower(): value for key, value in reversed(list(body.items()))}.get("message")
+        return found if isinstance(found, str) else "" if found is None else repr(found)
+    text = response.body.decode("utf-8", "replace").strip()
+    if not text or (response.status >= 500 and text.startswith("<")):
+        from http import HTTPStatus
+
+        return next((status.phrase for status in HTTPStatus if status == response.status), "")
+    if len(text) > MESSAGE_CHARACTERS:
+        return f"{text[:MESSAGE_CHARACTERS]}… ({len(response.body)} bytes)"
+    return text
+
+
+# --- 7. Retry decisions ------------------------------------------------------
+# In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
+# AWS's SDKs as of 2026: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+# A quota, shared by all calls of a client, pays for each retry, so that a service in trouble is
+# not asked three times as often by everybody. Nothing here sleeps or asks for the time.
+
+MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
+MAX_BACKOFF_SECONDS = 20.0
+RETRIES: dict[str, tuple[float, int]] = {
+    # kind: first delay at most, in seconds; what a retry costs
+    "transient": (0.05, 14),
+    "throttle": (1.0, 5),
+}
+QUOTA = 500
+TRANSIENT_STATUS = frozenset((500, 502, 503, 504))
+TRANSIENT_CODES = frozenset(("RequestTimeout", "RequestTimeoutException"))
+THROTTLE_CODES = frozenset(
+    "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException "
+    "TooManyRequestsException ProvisionedThroughputExceededException RequestLimitExceeded "
+    "TransactionInProgressException BandwidthLimitExceeded LimitExceededException SlowDown "
+    "PriorRequestNotComplete EC2ThrottledException".split()
+)
+SKEW_CODES = frozenset(
+    "RequestTimeTooSkewed InvalidSignatureException SignatureDoesNotMatch AuthFailure "
+    "AccessDeniedException".split()
+)
+EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
+MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
+SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
+
+
+def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
+    """Which row of RETRIES an error belongs to; None when it is final.
+
+    `skew` is how far off our clock was seen to be. With `retry_sent=False` a request that the
+    service may have accepted is never sent again.
+
+    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
+    'transient'
+    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True), retry_sent=False)
+    """
+    if isinstance(error, TransportError):
+        return "transient" if error.retryable and (retry_sent or not error.sent) else None
+    if not isinstance(error, ClientError):
+        return None
+    if error.code in THROTTLE_CODES or (error.status == 429 and error.code not in ERRORS):
+        return "throttle"
+    if error.code in TRANSIENT_CODES or error.status in TRANSIENT_STATUS:
+        return "transient"
+    if error.code in SKEW_CODES and abs(skew or 0) > MAX_SKEW_SECONDS:
+        return "transient"
+    return None
+
+
+def backoff(kind: str, retry: int, random: float, retry_after: str | None = None) -> float:
+    """Seconds to wait before a retry; the first one is number 0, and `random` is in [0, 1).
+
+    `retry_after` is the header x-amz-retry-after, in milliseconds.
+
+    >>> [backoff("transient", retry, 1.0) for retry in range(4)]
+    [0.05, 0.1, 0.2, 0.4]
+    >>> backoff("transient", 0, 1.0, "10000")
+    5.05
+    """
+    first_delay, _ = RETRIES[kind]
+    delay: float = random * min(first_delay * 2**retry, MAX_BACKOFF_SECONDS)
+    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+        return max(delay, min(int(retry_after[:9]) / 1000, delay + 5))
+    return delay
+
+
+class RetryQuota:
+    """What a client may still spend on retries: 500 at first, never below 0, never above 500."""
+
+    def __init__(self, available: int = QUOTA) -> None:
+        self.available = available
+        self._lock = allocate_lock()
+
+    def spend(self, cost: int) -> bool:
+        """Take `cost`, if there is as much."""
+        with self._lock:
+            if cost > self.available:
+                return False
+            self.available -= cost
+            return True
+
+    def refund(self, cost: int) -> None:
+        """After a success: give back what its last retry cost, or 1 when it had none."""
+        if self.available < QUOTA:  # a quota that is full, as it mostly is, needs no lock
+            with self._lock:
+                self.available = min(QUOTA, self.available + (cost or 1))
+
+
+def clock_skew(response: Response, sent_at: float, received_at: float) -> float | None:
+    """Seconds by which the service's clock is ahead of ours, both times being ours.
+
+    None when the answer cannot tell: no Date, an Age (a cache answered), a slow round trip.
+
+    >>> answer = Response(403, (("Date", "Sun, 30 Aug 2015 12:41:01 GMT"),), b"")
+    >>> clock_skew(answer, 1440938160.0, 1440938162.0)
+    300.0
+    """
+    date = response.header("date")
+    if date is None or received_at - sent_at > SLOW_ROUND_TRIP_SECONDS:
+        return None
+    seconds = http_date(date)
+    if seconds is None or response.header("age") is not None:
+        return None
+    return seconds - (sent_at + received_at) / 2
+
+
+def http_date(text: str) -> float | None:
+    """Epoch seconds of an HTTP date; None for what is not one."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    try:
+        parsed = parsedate_tz(text)
+        return None if parsed is None else float(mktime_tz(parsed))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+# === PART II: THE WORLD ======================================================
+# --- 8. Settings -------------------------------------------------------------
+# In: an environment and the two files that AWS's tools share. Out: each setting with the place it
+# came from. An argument beats the environment, which beats the profile; an empty variable counts
+# as unset. The files are read once, at most 1 MiB of each, and one that is missing says nothing.
+# https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
+
+MAX_FILE_BYTES = 1 << 20
+SHARED_FILES = {
+    # which: the variable that names it, where it is otherwise
+    "config": ("AWS_CONFIG_FILE", "~/.aws/config"),
+    "credentials": ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+}
+SETTINGS = {
+    # key in the profile: environment variables, the first one wins
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "use_fips_endpoint": ("AWS_USE_FIPS_ENDPOINT",),
+    "use_dualstack_endpoint": ("AWS_USE_DUALSTACK_ENDPOINT",),
+    "ignore_configured_endpoint_urls": ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",),
+    "max_attempts": ("AWS_MAX_ATTEMPTS",),
+    "ca_bundle": ("AWS_CA_BUNDLE",),
+    "sdk_ua_app_id": ("AWS_SDK_UA_APP_ID",),
+}
+NAME_CHARACTERS = LABEL | frozenset("_/.%@:+")
+
+
+def load_profiles(environ: Mapping[str, str]) -> Profiles:
+    """Both shared files merged, by profile name; keys in lower case.
+
+    Other sections stand under their whole header ("sso-session x", "services x"). The value of a
+    nested property is its raw text, a line break before each nested line. Raises
+    ConfigurationError with file and line number.
+    """
+    config, credentials = (read_shared_file(which, environ) for which in SHARED_FILES)
+    return merged(config, credentials)
+
+
+def merged(config: Profiles, credentials: Profiles) -> Profiles:
+    """The profiles of both files; per key the credentials file wins."""
+    names = dict.fromkeys([*config, *credentials])
+    return {name: {**config.get(name, {}), **credentials.get(name, {})} for name in names}
+
+
+def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
+    """Where the "config" or "credentials" file is; "" when that depends on a HOME that is not."""
+    variable, default = SHARED_FILES[which]
+    path = environ.get(variable) or default
+    home = environ.get("HOME") or environ.get("USERPROFILE") or ""
+    return path if path[0] != "~" else home and home + path[1:]
+
+
+def read_shared_file(which: str, environ: Mapping[str, str]) -> Profiles:
+    """The sections of the "config" or the "credentials" file."""
+    path = shared_file_path(which, environ)
+    text = read_text_file(path) if path else None
+    return parse_shared_file(text or "", which, path)
+
+
+def read_text_file(path: str) -> str | None:
+    """The UTF-8 text of a small file; None when there is none. Raises ConfigurationError."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ValueError(f"it is over {MAX_FILE_BYTES} bytes; is it the right file?")
+        return content.decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+
+
+def parse_shared_file(text: str, which: str, path: str) -> Profiles:
+    """The sections of one file, `which` being "config" or "credentials".
+
+    >>> parse_shared_file("[profile dev]\\nregion = eu-west-1 # home", "config", "~/.aws/config")
+    {'dev': {'region': 'eu-west-1'}}
+    """
+    sections: Profiles = {}
+    ignored: dict[str, str] = {}  # takes what stands under a name that no tool accepts
+    section: dict[str, str] | None = None
+    target, key = ignored, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        content, where = line.strip(), f"{path}, line {number}"
+        if not content or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            name = _section_name(content, which, where)
+            section, key = sections.setdefault(name, {}) if name else ignored, ""
+        elif line[0].isspace() and key:
+            target[key] = _continued(target[key], content, where)
+        elif line[0].isspace() and content[0] not in "#;":
+            raise ConfigurationError(f"{where}: continues nothing; take the white space away")
+        elif not line[0].isspace():
+            key, value = _property(content, where)
+            if section is None:
+                raise ConfigurationError(f"{where}: stands before any [section]")
+            target = section if NAME_CHARACTERS.issuperset(key) else ignored
+            target[key] = value
+    plain_default = sections.pop("[default]", None)
+    return sections if plain_default is None else {"default": plain_default, **sections}
+
+
+def _section_name(content: str, which: str, where: str) -> str | None:
+    """The profile's name, or the whole header of another section; None for one to ignore.
+
+    "[profile default]" is "default"; "[default]" of the config file keeps its brackets until it is
+    known which of the two there are.
+    """
+    header, bracket, rest = content[1:].partition("]")
+    if not bracket or rest.strip()[:1] not in ("", "#", ";"):
+        raise ConfigurationError(f"{where}: a section is [name], and nothing after it")
+    words = header.split()
+    if not all(map(NAME_CHARACTERS.issuperset, words)) or len(words) not in (1, 2):
+        return None
+    if which == "credentials":
+        return words[0] if len(words) == 1 else None
+    if words[0] == "profile" and len(words) == 2:
+        return words[1]
+    known = words == ["default"] or (words[0] in ("sso-session", "services") and len(words) == 2)
+    return {"default": "[default]"}.get(words[0], " ".join(words)) if known else None
+
+
+def _property(content: str, where: str) -> tuple[str, str]:
+    """Key, in lower case, and value of a line "key = value  # comment"."""
+    for position, character in enumerate(content):
+        if character in "#;" and content[:position][-1:].isspace():
+            content = content[:position]
+            break
+    key, equals, value = content.partition("=")
+    if not equals or not key.strip():
+        raise ConfigurationError(f"{where}: is not of the form key = value")
+    return key.strip().lower(), value.strip()
+
+
+def _continued(value: str, content: str, where: str) -> str:
+    """A value with one more line; when it began empty, the lines are properties of their own."""
+    if value[:1] in ("", "\n"):
+        if content[0] in "#;":
+            return value
+        _property(content, where)
+    return f"{value}\n{content}"
+
+
+def nested_properties(value: str) -> dict[str, str]:
+    """The properties in a nested value, such as a services section has them.
+
+    >>> nested_properties("\\nendpoint_url = http://localhost:9000")
+    {'endpoint_url': 'http://localhost:9000'}
+    """
+    return dict(_property(line, "nested") for line in value.split("\n") if line)
+
+
+class Settings:
+    """The environment and one profile, asked for one setting at a time.
+
+    Raises ConfigurationError for a profile that was named and is not there.
+    """
+
+    def __init__(self, environ: Mapping[str, str], profile_name: str | None = None) -> None:
+        named = [name for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if environ.get(name)]
+        self.environ, self.named_in_code = environ, profile_name is not None
+        self.profile_name = profile_name or (environ[named[0]] if named else "default")
+        self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
+        profiles = merged(self.config, self.credentials)
+        self.profile = profiles.get(self.profile_name, {})
+        self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
+        if self.profile_name not in profiles and (profile_name or named):
+            raise ConfigurationError(
+                f"profile {self.profile_name!r}, named {'in code' if profile_name else named[0]}, is "
+                f"not in {self.files}; there are: {', '.join(sorted(profiles)) or 'none'}"
+            )
+
+    def get(self, setting: str, argument: Any = None) -> tuple[Any, str]:
+        """The setting and where it came from; (None, "default") when nobody says anything."""
+        if argument is not None:
+            return argument, "argument"
+        for variable in SETTINGS[setting]:
+            if self.environ.get(variable):
+                return self.environ[variable], f"environment variable {variable}"
+        if self.profile.get(setting):
+            return self.profile[setting], f"profile {self.profile_name!r}"
+        return None, "default"
+
+    def get_flag(self, setting: str, argument: bool | None = None) -> bool:
+        """A setting that is "true" or "false"; False when nobody says anything."""
+        value, source = self.get(setting, argument)
+        if str(value).lower() not in ("true", "false", "none"):
+            raise ConfigurationError(f"{setting}, {source}: {value!r} is neither true nor false")
+        return str(value).lower() == "true"
+
+    def get_count(self, setting: str, argument: int | None, default: int) -> int:
+        """A setting that is a whole number from 1 on."""
+        value, source = self.get(setting, argument)
+        text = str(default if value is None else value)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9])):
+            raise ConfigurationError(
+                f"{setting}, {source}: {value!r} is not a whole number above 0"
+            )
+        return int(text[:9])
+
+    def endpoint_url(self, service: str, argument: str | None = None) -> tuple[str | None, str]:
+        """The URL configured for a service ("sagemaker_runtime", "s3", …), or None; its source."""
+        if argument is not None or self.get_flag("ignore_configured_endpoint_urls"):
+            return argument, "argument" if argument is not None else "default"
+        found: list[tuple[str | None, str]] = [
+            (self.environ.get(variable), f"environment variable {variable}")
+            for variable in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
+        ]
+        services = self._services()
+        found.append(
+            (services.get(service, {}).get("endpoint_url"), f"services section, {service}")
+        )
+        found.append((self.profile.get("endpoint_url"), f"profile {self.profile_name!r}"))
+        for url, source in found:
+            if url:
+                return check_endpoint_url(url, f"endpoint URL, {source},"), source
+        return None, "default"
+
+    def _services(self) -> dict[str, dict[str, str]]:
+        """The services section that the profile names: nested properties by service."""
+        name = self.profile.get("services")
+        if name and f"services {name}" not in self.config:
+            raise ConfigurationError(
+                f"profile {self.profile_name!r} names services = {name}, but there is no section "
+                f"[services {name}] in {shared_file_path('config', self.environ)}"
+            )
+        section = self.config.get(f"services {name}", {})
+        return {
+            key: nested_properties(value) for key, value in section.items() if value[:1] == "\n"
+        }
+
+
+# --- 9. Transport ------------------------------------------------------------
+# In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
+# whether the request can have arrived. A transport is any callable of that shape. This one is an
+# opener of urllib.request, whose own handlers see to proxies, and a handler that writes the signed
+# headers, byte by byte, over http.client, and keeps connections for later requests. No redirect is
+# followed: a signature is good for one host.
+
+CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host, the proxy's yes, TLS
+READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip does not prolong it
+MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
+PIECE_BYTES = 1 << 16
+MAX_IDLE_CONNECTIONS = 64
+MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
+# IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
+METADATA_HOSTS = frozenset(
+    "169.254.169.254 169.254.170.2 169.254.170.23 fd00:ec2::254 fd00:ec2::23".split()
+)
+
+
+class _Wire:
+    """A connected socket with one deadline for whatever is read or written until the next one."""
+
+    def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
+        self.sock, self.monotonic, self.deadline = sock, monotonic, 0.0
+
+    def armed(self) -> socket.socket:
+        """The socket, told to wait no longer than is left."""
+        from socket import timeout  # an alias of TimeoutError from Python 3.10 on
+
+        left = self.deadline - self.monotonic()
+        if left <= 0:
+            raise timeout("the time limit is over")
+        self.sock.settimeout(left)
+        return self.sock
+
+    def sendall(self, data: bytes) -> None:
+        self.armed().sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What http.client reads an answer from."""
+        return io.BufferedReader(_WireReader(self))
+
+    def is_quiet(self) -> bool:
+        """Whether the other side has neither closed nor sent something that nobody asked for."""
+        from socket import MSG_PEEK, socket
+
+        self.sock.settimeout(0)
+        try:
+            socket.recv(self.sock, 1, MSG_PEEK)  # the plain socket's method: TLS ones cannot peek
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+        return False
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class _WireReader(io.RawIOBase):
+    def __init__(self, wire: _Wire) -> None:
+        self.wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.wire.armed().recv_into(buffer)
+
+
+class _Idle:
+    """Connections waiting for their next request; the one used last is the first out."""
+
+    def __init__(self) -> None:
+        self.process, self.lock = os.getpid(), allocate_lock()
+        self.waiting: list[tuple[object, float, http.client.HTTPConnection]] = []
+
+    def take(self, key: object, now: float) -> http.client.HTTPConnection | None:
+        """A connection for `key` that is still good; those found to be dead are closed."""
+        while True:
+            with self.lock:
+                found = [entry for entry in self.waiting if entry[0] == key]
+                if not found:
+                    return None
+                self.waiting.remove(found[-1])
+            _, since, connection = found[-1]
+            wire: Any = connection.sock
+            if now - since < MAX_IDLE_SECONDS and wire.is_quiet():
+                return connection
+            connection.close()
+
+    def give(self, key: object, now: float, connection: http.client.HTTPConnection) -> None:
+        """Keep a connection; those that have waited longest make room for it."""
+        with self.lock:
+            self.waiting.append((key, now, connection))
+        self.close(keep=MAX_IDLE_CONNECTIONS)
+
+    def close(self, keep: int = 0) -> None:
+        """Close all connections but the `keep` youngest."""
+        with self.lock:
+            surplus = self.waiting[: max(0, len(self.waiting) - keep)]
+            del self.waiting[: len(surplus)]
+        for _, _, connection in surplus:
+            connection.close()
+
+
+class UrllibTransport:
+    """Sends a Request and returns its Response; raises TransportError. Thread-safe.
+
+    `connect_timeout` and `read_timeout` are seconds; a call's `timeout` bounds both. `ca_bundle` is
+    a file of certificates, or False to accept any certificate: whoever sits between then reads and
+    changes everything, so do that on a test machine only. `environ` names the proxies.
+    """
+
+    handler_order = 500  # urllib.request takes this for one of its handlers, after ProxyHandler
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
+        ca_bundle: str | bool | None = None,
+        environ: Mapping[str, str] | None = None,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.connect_timeout, self.read_timeout = connect_timeout, read_timeout
+        self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
+        self._proxies = proxies(environment(environ))
+        self._openers: dict[bool, urllib.request.OpenerDirector] = {}
+        self._tls_context: ssl.SSLContext | None = None
+        self._idle = _Idle()
+
+    def __call__(
+        self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
+    ) -> Response:
+        """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
+        riding: Any = (request, timeout, sink)  # urllib's own Request only carries the URL
+        try:
+            response: Any = self._opener(request.url).open(request.url, data=riding)
+        except Error:
+            raise
+        except ValueError:  # its text may have the proxy's password
+            raise ConfigurationError("a proxy's URL in the environment is malformed") from None
+        if not isinstance(response, Response):
+            raise ConfigurationError("a proxy's URL has to begin with http:// or https://")
+        return response
+
+    def close(self) -> None:
+        """Close the connections that wait for another request; the transport stays usable."""
+        self._idle.close()
+
+    def _opener(self, url: str) -> urllib.request.OpenerDirector:
+        """The opener that goes through the proxies, or the one that does not."""
+        import urllib.request
+
+        host = split_url(url)[0]
+        bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
+        direct = not self._proxies or is_local(host) or bool(bypassed(host, self._proxies))
+        if direct not in self._openers:
+            opener = urllib.request.OpenerDirector()
+            opener.add_handler(self)  # type: ignore[arg-type]
+            if not direct:
+                opener.add_handler(urllib.request.ProxyHandler(self._proxies))
+            self._openers[direct] = opener
+        return self._openers[direct]
+
+    def add_parent(self, parent: object) -> None:
+        """What an opener calls on each of its handlers."""
+
+    def http_open(self, outer: urllib.request.Request) -> Response:
+        """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
+        riding: Any = outer.data
+        request, timeout, sink = riding
+        if self._idle.process != os.getpid():  # a fork: the connections are still the parent's
+            self._idle = _Idle()
+        idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
+        connection = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
+        try:
+            wire: Any = connection.sock
+            wire.deadline = self.monotonic() + min(timeout or self.read_timeout, self.read_timeout)
+            answer = _exchange(connection, outer, request)
+            body, complete = self._body(answer, sink)
+        except BaseException:
+            connection.close()
+            raise
+        if complete and answer.isclosed() and not answer.will_close:
+            idle.give(key, self.monotonic(), connection)
+        else:
+            connection.close()
+        headers = tuple((name, header_text(value)) for name, value in answer.getheaders())
+        return Response(answer.status, headers, body, complete)
+
+    https_open = http_open
+
+    def _connect(
+        self, outer: urllib.request.Request, url: str, timeout: float | None
+    ) -> http.client.HTTPConnection:
+        """A new connection, through a proxy's tunnel and TLS where those are due."""
+        from http.client import HTTPConnection, HTTPException
+        from urllib.parse import urlsplit
+
+        target = urlsplit(url)
+        tunnel = target.scheme == "https" and outer.host != target.netloc
+        default_port = 443 if outer.type == "https" and not tunnel else 80
+        server = urlsplit(f"//{outer.host}")
+        limit = min(self.connect_timeout, timeout or self.connect_timeout)
+        connection = HTTPConnection(server.hostname or "", server.port or default_port, limit)
+        connection.auto_open = 0
+        if tunnel:
+            headers = dict(outer.header_items())  # ProxyHandler's Proxy-Authorization
+            connection.set_tunnel(target.hostname or "", target.port or 443, headers)
+        stage = "connect"
+        try:
+            connection.connect()
+            if outer.type == "https":
+                stage = "tls"
+                name = target.hostname if tunnel else server.hostname
+                connection.sock = self._tls().wrap_socket(connection.sock, server_hostname=name)
+        except (OSError, HTTPException) as error:
+            connection.close()
+            raise transport_error(
+                "proxy" if tunnel and stage != "tls" else stage, error, outer.host
+            )
+        wire: Any = _Wire(connection.sock, self.monotonic)
+        connection.sock = wire
+        return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        """TLS 1.2 or newer, certificates verified; built once, since reading the CAs takes long."""
+        if self._tls_context is None:
+            import ssl
+
+            try:
+                context = ssl.create_default_context(cafile=str(self.ca_bundle or "") or None)
+            except OSError as error:
+                raise ConfigurationError(f"CA bundle {self.ca_bundle}: {error}") from error
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.ca_bundle is False:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self._tls_context = context
+        return self._tls_context
+
+    def _body(self, answer: http.client.HTTPResponse, sink: BinaryIO | None) -> tuple[bytes, bool]:
+        """The body, and whether that is all of it: what fails here no longer hides the status."""
+        from http.client import HTTPException, IncompleteRead
+
+        pieces: list[bytes] = []
+        keep, left = pieces.append, self.max_body_bytes + 1
+        if sink is not None and answer.status in (200, 206):
+            keep, left = sink.write, sys.maxsize  # type: ignore[assignment]
+        cut = False
+        while left > 0 and not cut:
+            try:
+                piece = answer.read(min(left, PIECE_BYTES))
+            except (OSError, HTTPException) as error:
+                piece, cut = error.partial if isinstance(error, IncompleteRead) else b"", True
+            if not piece:
+                break
+            keep(piece)
+            left -= len(piece)
+        complete = not cut and left > 0 and not answer.length  # length: bytes still to come
+        return b"".join(pieces)[: self.max_body_bytes], complete
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, outer: urllib.request.Request, request: Request
+) -> http.client.HTTPResponse:
+    """Write the request, its headers as they were signed, and read the head of the answer."""
+    from http.client import HTTPException
+
+    has_host = any(name.lower() == "host" for name, _ in request.headers)
+    connection.putrequest(
+        request.method, outer.selector, skip_host=has_host, skip_accept_encoding=True
+    )
+    headers = (
+        request.headers if outer.type == "https" else (*request.headers, *outer.header_items())
+    )
+    for name, value in headers:
+        if not value.isprintable() and {"\r", "\n", "\0"}.intersection(value):
+            raise ParamValidationError(f"header {name}: has a line break or a NUL")
+        connection.putheader(name, value.encode())
+    body: Any = request.body if isinstance(request.body, bytes) else request.body()
+    failure: Exception | None = None
+    try:
+        connection.endheaders(body or None)
+    except OSError as error:
+        failure = error  # the service may have answered, and closed, before it had read all
+    finally:
+        if not isinstance(body, bytes):
+            body.close()
+    try:
+        answer = connection.getresponse()
+    except (OSError, HTTPException) as error:
+        stage = "send" if failure else "read"
+        raise transport_error(stage, failure or error, outer.host) from (failure or error)
+    answer.will_close = answer.will_close or failure is not None
+    return answer
+
+
+STAGES = {
+    # stage: its kind of TransportError, words for it
+    "connect": ("connect", "cannot connect"),
+    "proxy": ("proxy", "the proxy does not connect us"),
+    "tls": ("closed", "TLS handshake broken off"),
+    "send": ("closed", "broken off before the request was sent"),
+    "read": ("closed", "no answer"),
+}
+
+
+def transport_error(stage: str, error: Exception, host: str) -> TransportError:
+    """The error that says what went wrong in which of STAGES, and whether it may pass by itself.
+
+    Up to "send" the service certainly never had the whole request.
+    """
+    import socket
+    import ssl
+
+    kind, words = STAGES[stage]
+    retryable, advice = True, ""
+    if isinstance(error, socket.timeout):
+        kind = "timeout"
+    elif isinstance(error, socket.gaierror):
+        retryable = error.errno == socket.EAI_AGAIN
+        advice = "; check the region, the endpoint URL and the network's DNS"
+    elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        kind, retryable = "tls", False
+        advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
+    elif stage == "proxy":
+        retryable = ": 4" not in str(error)  # "Tunnel connection failed: 407 …"
+        advice = "; check the proxy's URL, user and password"
+    elif not isinstance(error, OSError):
+        kind, words = "protocol", "the answer is not HTTP"
+    text = f"{host}: {words}: {str(error) or type(error).__name__}{advice}"
+    return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
+
+
+def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The mapping that was given, or the process's own environment."""
+    return os.environ if environ is None else environ
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
+
+    >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "c"})
+    {'no': 'c', 'https': 'http://b:2'}
+    """
+    found: dict[str, str] = {}
+    for name in sorted(environ):  # upper case comes first, so that lower case wins
+        scheme, _, word = name.lower().rpartition("_")
+        if word != "proxy" or (name == "HTTP_PROXY" and "REQUEST_METHOD" in environ):
+            continue  # in a CGI script HTTP_PROXY is a header that a stranger sent
+        found.pop(scheme, None)
+        if environ[name]:
+            found[scheme] = environ[name]
+    return found
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host header names this machine itself, which no proxy can reach for us."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ip_address(name).is_loopback or name in METADATA_HOSTS
+    except ValueError:
+        return name == "localhost"
+
+
+def header_text(value: str) -> str:
+    """A header's value, which http.client reads as Latin-1, as the UTF-8 that AWS sends."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
+
+
+# --- 10. Credentials ---------------------------------------------------------
+# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is a
+# function that returns Credentials, or None when it is not configured, or raises CredentialsError
+# when it is but does not work, which ends the search: a key from somewhere else than was asked for
+# is worse than none.
+# https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+
+ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
+MANDATORY_SECONDS = 10 * 60  # before the end: everybody waits for it, and failure is raised
+
+
+def _from_environment(settings: Settings) -> Credentials | None:
+    if settings.named_in_code:
+        return None
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    return _key_pair([settings.environ.get(name) for name in names], names, "the environment")
+
+
+def _from_profile(settings: Settings) -> Credentials | None:
+    """Static keys, all from one file, the credentials file first."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    for which, file in (("credentials", settings.credentials), ("config", settings.config)):
+        section = file.get(settings.profile_name, {})
+        where = f"profile {settings.profile_name!r} in the {which} file"
+        found = _key_pair([section.get(name) for name in names], names, where)
+        if found:
+            return found
+    return None
+
+
+def _key_pair(
+    values: list[str | None], names: tuple[str, str, str], where: str
+) -> Credentials | None:
+    key_id, secret, token = values
+    if not key_id and not secret:
+        return None
+    if not key_id or not secret:
+        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
+        raise CredentialsError(f"{where} has {there} and no {missing}; set both or neither")
+    try:
+        return Credentials(key_id, secret, token)
+    except CredentialsError as error:
+        raise CredentialsError(f"{where}: {error}") from None
+
+
+PROVIDERS: tuple[tuple[str, Callable[[Settings], Credentials | None], str], ...] = (
+    # name, provider, what it means when there is nothing
+    ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
+    ("profile", _from_profile, "profile {profile!r} has no aws_access_key_id in {files}"),
+)
+
+
+def resolve_credentials(
+    profile_name: str | None = None,
+    *,
+    region_name: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    transport: Transport | None = None,
+    clock: Callable[[], float] | None = None,
+) -> Credentials:
+    """The first credentials in the chain; raises CredentialsError, with what each provider found.
+
+    A profile named here, in code, is asked before the environment.
+    """
+    return _first_in_chain(Settings(environment(environ), profile_name))[0]
+
+
+def _first_in_chain(settings: Settings) -> tuple[Credentials, str]:
+    """The credentials and the name of the provider that had them."""
+    tried: list[tuple[str, str]] = []
+    for name, provider, nothing in PROVIDERS:
+        try:
+            found = provider(settings)
+        except CredentialsError as error:
+            raise CredentialsError(str(error), tried=[*tried, (name, str(error))]) from error
+        if found is not None:
+            return found, name
+        tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
+    listed = "".join(f"\n- {name}: {what}" for name, what in tried)
+    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+
+
+class RenewedCredentials:
+    """Credentials loaded once, and again ahead of their end. Thread-safe, one load at a time."""
+
+    def __init__(self, load: Callable[[], Credentials], clock: Callable[[], float]) -> None:
+        self._load, self._clock = load, clock
+        self._current: Credentials | None = None
+        self._lock = allocate_lock()
+
+    def get(self) -> Credentials:
+        """The current credentials; raises what loading raises."""
+        current = self._current
+        if current is None or current.expires_at is None:
+            return current or self._renew(current)
+        left = current.expires_at - self._clock()
+        if left > ADVISORY_SECONDS:
+            return current
+        if left > MANDATORY_SECONDS and self._lock.locked():
+            return current  # another thread is at it
+        try:
+            return self._renew(current)
+        except Error:
+            if left <= MANDATORY_SECONDS:
+                raise
+            return current
+
+    def replace(self, refused: Credentials) -> bool:
+        """Load anew what the service called expired; whether that made a difference."""
+        return self._renew(refused) != refused
+
+    def _renew(self, old: Credentials | None) -> Credentials:
+        with self._lock:
+            if self._current is None or self._current == old:
+                self._current = self._load()
+            return self._current
+
+
+# --- 11. Client --------------------------------------------------------------
+# In: an operation's members. Out: what the service answered, as a plain dict. This is where the
+# sections above are put together: serialize, sign, send, read, and decide whether to do it again.
+
+
+def random_fraction() -> float:
+    """A random number in [0, 1)."""
+    from random import random
+
+    return random()
+
+
+class Exceptions:
+    """The error classes under the names that boto3's client.exceptions has for them."""
+
+    ClientError = ClientError
+    ValidationError = ValidationError
+    InternalFailure = InternalFailure
+    ServiceUnavailable = ServiceUnavailable
+
+
+class Client:
+    """A client of one region's SageMaker Runtime. Thread-safe; a context manager.
+
+    `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
+    certificates, or False, which is unsafe. With `retry_sent=False` no request that the service may
+    have accepted is sent again. Raises ConfigurationError. Opens no connection.
+    """
+
+    exceptions = Exceptions
+
+    def __init__(
+        self,
+        region_name: str | None = None,
+        *,
+        profile_name: str | None = None,
+        endpoint_url: str | None = None,
+        credentials: Credentials | Callable[[], Credentials] | None = None,
+        aws_access_key_id: str | None = None,
+        aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None,
+        use_fips_endpoint: bool | None = None,
+        use_dualstack_endpoint: bool | None = None,
+        max_attempts: int | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        read_timeout: float = READ_TIMEOUT_SECONDS,
+        verify: str | bool | None = None,
+        parameter_validation: bool = True,
+        retry_sent: bool = True,
+        transport: Transport | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = random_fraction,
+    ) -> None:
+        self._settings = settings = Settings(environment(environ), profile_name)
+        self._profile_name = profile_name
+        self.sources: dict[str, str] = {}
+        self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
+        self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
+        self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
+        self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
+        keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        self._credentials = RenewedCredentials(self._loader(credentials, keys), clock)
+        self._transport = transport or UrllibTransport(
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            ca_bundle=settings.get("ca_bundle", None if verify is True else verify)[0],
+            environ=settings.environ,
+            monotonic=monotonic,
+        )
+        self._quota = RetryQuota()
+        self._skew = 0.0
+        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
+
+    def _resolve(
+        self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
+    ) -> None:
+        """Set region and endpoint, and note where they come from."""
+        settings = self._settings
+        region, self.sources["region"] = settings.get("region", region)
+        url, source = settings.endpoint_url("sagemaker_runtime", url)
+        self.sources["endpoint"] = source if url else "the region"
+        self.endpoint_url = resolve_endpoint(
+            region,
+            use_fips=settings.get_flag("use_fips_endpoint", fips),
+            use_dualstack=settings.get_flag("use_dualstack_endpoint", dualstack),
+            endpoint_url=url,
+        )
+        self.region_name = str(region)
+
+    def _loader(
+        self,
+        credentials: Credentials | Callable[[], Credentials] | None,
+        keys: tuple[str | None, str | None, str | None],
+    ) -> Callable[[], Credentials]:
+        """A function that loads the credentials: those given, or those in the chain."""
+        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        if any(keys) and credentials is not None:
+            raise ConfigurationError("give credentials or aws_access_key_id and so on, not both")
+        if any(keys):
+            credentials = _key_pair(list(keys), names, "the call")
+            if credentials is None:
+                raise CredentialsError("the call has aws_session_token and no key pair; add that")
+        if credentials is None:
+            return self._load_from_chain
+        self.sources["credentials"] = "argument"
+        return credentials if callable(credentials) else lambda: credentials
+
+    def _load_from_chain(self) -> Credentials:
+        settings = self._settings
+        if "credentials" in self.sources:  # not for the first time: the files may be others now
+            settings = Settings(settings.environ, self._profile_name)
+        credentials, self.sources["credentials"] = _first_in_chain(settings)
+        return credentials
+
+    def invoke_endpoint_async(
+        self,
+        *,
+        EndpointName: str | None = None,
+        InputLocation: str | None = None,
+        Body: bytes | bytearray | memoryview | str | BinaryIO | None = None,
+        ContentType: str | None = None,
+        Accept: str | None = None,
+        CustomAttributes: str | None = None,
+        InferenceId: str | None = None,
+        S3OutputPathExtension: str | None = None,
+        Filename: str | None = None,
+        RequestTTLSeconds: int | None = None,
+        InvocationTimeoutSeconds: int | None = None,
+        **unknown: Any,
+    ) -> dict[str, Any]:
+        """Enqueue one inference and return boto3's dict; the result will be at OutputLocation.
+
+        ResponseMetadata has, beside boto3's RequestId, HTTPStatusCode, HTTPHeaders and
+        RetryAttempts: ServerTime, ResponseAt (epoch seconds, the service's clock and ours), ClockSkew
+        (seconds that the service is ahead, or None), and Attempts, one entry an attempt: Outcome,
+        Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
+        CredentialsError, TransportError, ClientError.
+        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
+        """
+        members = dict(locals())
+        del members["self"]
+        members.update(members.pop("unknown"))
+        return self._send(self._prepare(members, invocation_id()))
+
+    def explain(self, **members: Any) -> Signed:
+        """What invoke_endpoint_async would send first; opens no connection to SageMaker."""
+        request = self._prepare(members, invocation_id())
+        return self._signed(request, self._credentials.get(), self._clock(), 1)
+
+    def _send(self, request: Request) -> dict[str, Any]:
+        """Send, and send again as section 7 decides, until there is an answer or a final error."""
+        attempts: list[dict[str, Any]] = []
+        cost = 0
+        while True:
+            credentials = self._credentials.get()
+            try:
+                answer = self._attempt(request, credentials, attempts)
+            except (ClientError, TransportError) as error:
+                kind = self._retry_kind(error, credentials, attempts)
+                if kind is None:
+                    raise
+                cost = RETRIES[kind][1]
+                self._pause(kind, error, attempts)
+            else:
+                self._quota.refund(cost)
+                return answer
+
+    def _attempt(
+        self, request: Request, credentials: Credentials, attempts: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Sign, send and read once; adds to `attempts` how it went."""
+        log, started, sent_at = logger(), self._monotonic(), self._clock()
+        signed = self._signed(request, credentials, sent_at, len(attempts) + 1)
+        if log:
+            log.debug("%s", explanation(signed, HIDDEN_HEADERS))
+        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
+        attempts.append(entry)
+        metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
+        try:
+            response = self._transport(signed.request)
+            metadata.update(self._timing(response, sent_at))
+            if log:
+                log.debug("answer: %r %s", response, shown_headers(response.headers))
+            answer = deserialize(response)
+        except ClientError as error:
+            entry["Outcome"] = error.code
+            error.response["ResponseMetadata"].update(metadata)
+            redact(error, credentials)
+            raise
+        except TransportError as error:
+            entry["Outcome"], error.attempts = error.kind, attempts
+            raise
+        finally:
+            entry["Seconds"] = self._monotonic() - started
+        entry["Outcome"] = str(response.status)
+        answer["ResponseMetadata"].update(metadata)
+        return answer
+
+    def _prepare(self, members: Mapping[str, Any], invocation: str) -> Request:
+        """The request as all its attempts have it."""
+        request = serialize(
+            members, self.endpoint_url, parameter_validation=self._parameter_validation
+        )
+        headers = [("amz-sdk-invocation-id", invocation), ("User-Agent", self._user_agent)]
+        trace = trace_header(self._settings.environ)
+        if trace:
+            headers.append(("X-Amzn-Trace-Id", trace))
+        return Request(request.method, request.url, (*request.headers, *headers), request.body)
+
+    def _signed(
+        self, request: Request, credentials: Credentials, now: float, attempt: int
+    ) -> Signed:
+        """One attempt's request, signed for the time that the service has."""
+        counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
+        return sign(
+            Request(request.method, request.url, (*request.headers, counted), request.body),
+            credentials,
+            region=self.region_name,
+            service=SIGNING_NAME,
+            timestamp=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + self._skew)),
+        )
+
+    def _timing(self, response: Response, sent_at: float) -> dict[str, float | None]:
+        """What the answer says about the clocks; the next signature uses it."""
+        received_at = self._clock()
+        skew = clock_skew(response, sent_at, received_at)
+        if skew is not None:
+            self._skew = skew
+        server_time = http_date(response.header("date", "") or "")
+        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
+
+    def _retry_kind(
+        self,
+        error: ClientError | TransportError,
+        credentials: Credentials,
+        attempts: list[dict[str, Any]],
+    ) -> str | None:
+        """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
+
+        Credentials that expired are renewed, once in a call, and then tried.
+        """
+        metadata = error.response["ResponseMetadata"] if isinstance(error, ClientError) else {}
+        kind = retry_kind(error, skew=metadata.get("ClockSkew"), retry_sent=self._retry_sent)
+        if [entry["Outcome"] in EXPIRED_CODES for entry in attempts].count(True) == 1:
+            kind = "transient" if self._credentials.replace(credentials) else None
+        if kind and len(attempts) >= self.max_attempts:
+            metadata["MaxAttemptsReached"] = True
+            return None
+        return kind if kind and self._quota.spend(RETRIES[kind][1]) else None
+
+    def _pause(
+        self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
+    ) -> None:
+        """Sleep before the next attempt."""
+        metadata = error.response["ResponseMetadata"] if isinstance(error, ClientError) else {}
+        retry_after = metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
+        delay = backoff(kind, len(attempts) - 1, self._random(), retry_after)
+        attempts[-1]["Delay"] = delay
+        log = logger()
+        if log:
+            log.debug("attempt %d, %s: %s; next in %.3f s", len(attempts), kind, error, delay)
+        self._sleep(delay)
+
+    def close(self) -> None:
+        """Close the connections that are kept; the client stays usable."""
+        getattr(self._transport, "close", lambda: None)()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def invocation_id() -> str:
+    """A random UUID, version 4, without the 4 ms that importing uuid costs."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def trace_header(environ: Mapping[str, str]) -> str:
+    """The value of X-Amzn-Trace-Id, by which Lambda notices functions that call each other."""
+    trace = environ.get("_X_AMZN_TRACE_ID") if environ.get("AWS_LAMBDA_FUNCTION_NAME") else ""
+    if not trace:
+        return ""
+    from urllib.parse import quote
+
+    return quote(trace, safe="-=;:+&[]{}\"',")
+
+
+def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
+    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    facts = [
+        ("os", sys.platform),
+        ("lang", f"python#{version}"),
+        ("md", f"impl#{sys.implementation.name}"),
+        ("api", "sagemakerruntime"),
+        ("exec-env", environ.get("AWS_EXECUTION_ENV")),
+        ("app", app_id),
+    ]
+    usual = frozenset(UNRESERVED + "!#$%&'*+^`|")
+    plain = [
+        (name, "".join(c if c in usual else "-" for c in text)) for name, text in facts if text
+    ]
+    return " ".join(
+        [f"smasync/{__version__}", "ua/2.1", *(f"{name}/{text}" for name, text in plain)]
+    )
+
+
+def logger() -> Logger | None:
+    """The logger "smasync" while it is at DEBUG; logging is not imported for it."""
+    logging = sys.modules.get("logging")
+    found: Logger | None = logging.getLogger("smasync") if logging else None
+    return found if found and found.isEnabledFor(10) else None
+
+
+def redact(error: ClientError, credentials: Credentials) -> None:
+    """Take the caller's token and secret out of what a service wrote: some echo the request."""
+    response = error.response
+    places = [response, response["Error"], response["ResponseMetadata"]["HTTPHeaders"]]
+    for secret in filter(None, (credentials.session_token, credentials.secret_access_key)):
+        error.message = error.message.replace(secret, "<hidden>")
+        for place in places:
+            for key, text in place.items():
+                place[key] = text.replace(secret, "<hidden>") if isinstance(text, str) else text
+
+
+# === PART III: THE COMMAND LINE ==============================================
+# --- 12. Command line --------------------------------------------------------
+# In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; everything else
+# on stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
+
+EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
+    # the AWS CLI's, version 2; the first class that fits
+    (ParamValidationError, 252),
+    (ConfigurationError, 253),
+    (CredentialsError, 253),
+    (ClientError, 254),
+    (InferenceError, 3),
+    (ResultTimeout, 4),
+    (KeyboardInterrupt, 130),
+    (Error, 255),
+    (OSError, 255),
+)
+EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
+TOKEN_HEADER = frozenset(("x-amz-security-token",))
+EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    try:
+        options = _parser().parse_args(argv)
+        if options.debug:
+            import logging
+
+            logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
+            logging.getLogger("smasync").setLevel(logging.DEBUG)
+        output: str = options.run(options)
+        print(output, flush=True)
+        return 0
+    except SystemExit as end:  # argparse's --help, or its complaint
+        return 252 if end.code else 0
+    except BrokenPipeError:  # whoever read our output has had enough
+        sys.stdout = open(os.devnull, "w")
+        return 255
+    except (Error, OSError, KeyboardInterrupt) as error:
+        print(f"smasync: {error or 'interrupted'}", file=sys.stderr)
+        if isinstance(error, ClientError) and error.hint:
+            print(f"smasync: {error.hint}", file=sys.stderr)
+        return next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
+
+
+def _parser() -> ArgumentParser:
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(prog="smasync", description="Amazon SageMaker's InvokeEndpointAsync.")
+    parser.add_argument("--version", action="version", version=f"smasync {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, run, text in COMMANDS:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        _add_flags(command)
+    explain = commands.choices["explain"]
+    explain.add_argument(
+        "--example", action="store_true", help="AWS's example keys and date; no account"
+    )
+    return parser
+
+
+def _add_flags(command: ArgumentParser) -> None:
+    """The members, and the AWS CLI's options for all commands."""
+    for member in INVOKE_ENDPOINT_ASYNC:
+        kind = int if member.type == "integer" else str
+        command.add_argument(
+            flag(member.name), dest=member.name, type=kind, metavar=member.type.upper()
+        )
+    for name in (
+        "region",
+        "profile",
+        "endpoint-url",
+        "ca-bundle",
+        "cli-input-json",
+        "query",
+        "color",
+    ):
+        command.add_argument(f"--{name}")
+    for name, default in (("read", READ_TIMEOUT_SECONDS), ("connect", CONNECT_TIMEOUT_SECONDS)):
+        command.add_argument(
+            f"--cli-{name}-timeout", type=float, default=default, metavar="SECONDS"
+        )
+    command.add_argument("--output", choices=("json", "text"), default="json")
+    command.add_argument(
+        "--cli-binary-format", choices=("base64", "raw-in-base64-out"), default="base64"
+    )
+    command.add_argument(
+        "--generate-cli-skeleton", nargs="?", const="input", choices=("input", "output")
+    )
+    for name in ("debug", "no-verify-ssl", "no-paginate", "no-cli-pager"):
+        command.add_argument(f"--{name}", action="store_true")
+
+
+def flag(member: str) -> str:
+    """The AWS CLI's flag for a member.
+
+    >>> flag("S3OutputPathExtension"), flag("RequestTTLSeconds")
+    ('--s3-output-path-extension', '--request-ttl-seconds')
+    """
+    import re
+
+    words = re.findall(r"S3|TTL|[A-Z][a-z]+", member)
+    return "--" + "-".join(words).lower()
+
+
+def _run_invoke(options: Namespace) -> str:
+    if options.generate_cli_skeleton:
+        return _skeleton(options.generate_cli_skeleton)
+    with _client(options) as client:
+        answer = client.invoke_endpoint_async(**_members(options))
+    del answer["ResponseMetadata"]
+    return _formatted(answer, options)
+
+
+def _run_explain(options: Namespace) -> str:
+    if options.example:
+        client = Client(
+            options.region or "us-east-1",
+            credentials=EXAMPLE_CREDENTIALS,
+            environ={},
+            clock=lambda: EXAMPLE_TIME,
+        )
+        client._user_agent = (
+            f"smasync/{__version__}"  # without what differs from machine to machine
+        )
+        request = client._prepare(_members(options), EXAMPLE_INVOCATION_ID)
+        return explanation(client._signed(request, EXAMPLE_CREDENTIALS, EXAMPLE_TIME, 1))
+    with _client(options) as client:
+        signed = client.explain(**_members(options))
+    sources = "".join(f"{name} from: {source}\n" for name, source in client.sources.items())
+    return f"{sources}\n{explanation(signed)}"
+
+
+COMMANDS: tuple[tuple[str, Callable[[Namespace], str], str], ...] = (
+    (
+        "invoke-endpoint-async",
+        _run_invoke,
+        "enqueue one inference and print where its result will be",
+    ),
+    (
+        "explain",
+        _run_explain,
+        "print every value of the signature of such a request; send nothing",
+    ),
+)
+
+
+def _client(options: Namespace) -> Client:
+    return Client(
+        options.region,
+        profile_name=options.profile,
+        endpoint_url=options.endpoint_url,
+        connect_timeout=options.cli_connect_timeout,
+        read_timeout=options.cli_read_timeout,
+        verify=False if options.no_verify_ssl else options.ca_bundle,
+    )
+
+
+def _members(options: Namespace) -> dict[str, Any]:
+    """The members of --cli-input-json, and over them those of the command line."""
+    members = members_from_json(_parameter(options.cli_input_json or "{}"))
+    for member in INVOKE_ENDPOINT_ASYNC:
+        value = getattr(options, member.name)
+        if value is None:
+            continue
+        if member.type == "blob":
+            value = _blob(value, options.cli_binary_format)
+        elif isinstance(value, str):
+            value = _parameter(value)
+        members[member.name] = value
+    return members
+
+
+def members_from_json(text: str) -> dict[str, Any]:
+    """The members in a JSON object. Body is base64 when it is a string, else JSON to be sent."""
+    import json
+
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ParamValidationError(f"the members are not JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise ParamValidationError("the members are not a JSON object of names and values")
+    body = members.get("Body")
+    if isinstance(body, str):
+        members["Body"] = _from_base64(body)
+    elif body is not None:
+        members["Body"] = json.dumps(body).encode()
+    return members
+
+
+def _parameter(text: str) -> str:
+    """The text, or that of the file which "file://path" names, as the AWS CLI has it."""
+    if not text.startswith("file://"):
+        return text
+    content = read_text_file(os.path.expanduser(text[len("file://") :]))
+    if content is None:
+        raise ParamValidationError(f"{text}: there is no such file")
+    return content
+
+
+def _blob(text: str, binary_format: str) -> bytes:
+    """The bytes of --body: fileb://path, base64, or with raw-in-base64-out the text itself."""
+    if text.startswith("fileb://"):
+        with open(os.path.expanduser(text[len("fileb://") :]), "rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    text = _parameter(text)
+    return text.encode() if binary_format == "raw-in-base64-out" else _from_base64(text)
+
+
+def _from_base64(text: str) -> bytes:
+    from base64 import b64decode
+
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise ParamValidationError(
+            "Body: is not base64; give fileb://path, or on the command line add "
+            "--cli-binary-format raw-in-base64-out"
+        ) from None
+
+
+def _skeleton(which: str) -> str:
+    import json
+
+    blank = {"string": "", "integer": 0, "blob": None}
+    members: dict[str, Any] = {member.name: blank[member.type] for member in INVOKE_ENDPOINT_ASYNC}
+    if which == "output":
+        members = {"InferenceId": "", "OutputLocation": "", "FailureLocation": ""}
+    return json.dumps(members, indent=4)
+
+
+def _formatted(answer: dict[str, Any], options: Namespace) -> str:
+    """The answer as --output and --query want it."""
+    import json
+
+    if options.query and options.query not in ("OutputLocation", "FailureLocation", "InferenceId"):
+        raise ParamValidationError(
+            f"--query {options.query}: takes OutputLocation, FailureLocation or InferenceId"
+        )
+    if options.output == "json":
+        return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
+    names = [options.query] if options.query else sorted(answer)
+    return "\t".join(str(answer.get(name)) for name in names)
+
+
+def explanation(signed: Signed, hidden: frozenset[str] = TOKEN_HEADER) -> str:
+    """The values of one signature in the order in which they are computed, as text.
+
+    Of the headers in `hidden` only the length is shown.
+    """
+    _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
+    request = signed.request
+    parts = (
+        ("Canonical request", masked(signed.canonical_request, hidden)),
+        ("SHA-256 of the canonical request", canonical_hash),
+        ("Credential scope", scope),
+        ("String to sign", signed.string_to_sign),
+        ("Signature", signed.signature),
+        ("Request", masked(request_text(request), hidden)),
+        ("The same with curl", curl_command(request)),
+    )
+    return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
+
+
+def masked(text: str, hidden: frozenset[str]) -> str:
+    """The text with the values of some headers, on lines "name:value", replaced by their length."""
+    lines = []
+    for line in text.split("\n"):
+        name, _, value = line.partition(":")
+        word = "token" if name.lower() == "x-amz-security-token" else "hidden"
+        found = name.lower() in hidden
+        lines.append(f"{name}: <{word}, {len(value.strip())} characters>" if found else line)
+    return "\n".join(lines)
+
+
+def request_text(request: Request) -> str:
+    """The bytes that go out, as text."""
+    host, path, query = split_url(request.url)
+    head = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
+    head += [f"{name}: {value}" for name, value in request.headers]
+    return "\n".join([*head, "", shown_body(request.body)])
+
+
+def shown_body(body: RequestBody) -> str:
+    """The body when it is short text, else how many bytes it has."""
+    if isinstance(body, bytes) and len(body) <= 1024:
+        text = body.decode("utf-8", "replace")
+        if "\ufffd" not in text and "\0" not in text:
+            return text
+    return f"<{len(body)} bytes>" if isinstance(body, bytes) else "<a stream>"
+
+
+def curl_command(request: Request) -> str:
+    """A shell command that sends the request; the token is the shell's $AWS_SESSION_TOKEN."""
+    from shlex import quote
+
+    words = [f"curl -X {request.method} {quote(request.url)}"]
+    for name, value in request.headers:
+        token = name.lower() == "x-amz-security-token"
+        words.append(
+            f'-H "{name}: $AWS_SESSION_TOKEN"' if token else f"-H {quote(f'{name}: {value}')}"
+        )
+    if request.body:
+        text = shown_body(request.body)
+        words.append("--data-binary " + ("@BODY" if text[:1] == "<" else quote(text)))
+    return " \\\n  ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
