@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     import ssl
     import urllib.request
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from logging import Logger
     from typing import Any, BinaryIO, Protocol, Union
 
@@ -91,19 +91,24 @@ __all__ = [
 # --- 1. Errors ---------------------------------------------------------------
 # One base, and one class for each answer to "whose fault is it?": your call, your configuration,
 # your credentials, the way there, the service, the model. Each can be made from a message alone;
-# what is known beyond the message is an attribute.
+# what is known beyond the message is an attribute, and a keyword when the error is made.
 
 
 class Error(Exception):
     """Base of every error that this module raises on purpose."""
 
+    def __init__(self, message: str = "", **evidence: Any) -> None:
+        super().__init__(message)
+        for name, value in evidence.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no {name!r}")
+            setattr(self, name, value)
+
 
 class ParamValidationError(Error, ValueError):
     """The call breaks the operation's rules; nothing was sent. `.problems` lists them all."""
 
-    def __init__(self, message: str = "", *, problems: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.problems = tuple(problems)
+    problems: tuple[str, ...] = ()
 
 
 class ConfigurationError(Error):
@@ -111,11 +116,9 @@ class ConfigurationError(Error):
 
 
 class CredentialsError(Error):
-    """No usable credentials. `.tried` has one (provider, what happened) pair a provider."""
+    """No usable credentials. `.tried` has a pair (provider, what happened) for each provider."""
 
-    def __init__(self, message: str = "", *, tried: Iterable[tuple[str, str]] = ()) -> None:
-        super().__init__(message)
-        self.tried = tuple(tried)
+    tried: tuple[tuple[str, str], ...] = ()
 
 
 class TransportError(Error, OSError):
@@ -123,20 +126,14 @@ class TransportError(Error, OSError):
 
     `.kind` is "connect", "tls", "proxy", "timeout", "closed" or "protocol". `.sent` is False when
     the service certainly never had the whole request, so that it cannot have accepted it.
-    `.retryable` is False when the same request would fail in the same way again.
+    `.retryable` is False when the same request would fail in the same way again. `.attempts` is
+    what ResponseMetadata has as Attempts.
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        kind: str = "protocol",
-        sent: bool = True,
-        retryable: bool = True,
-    ) -> None:
-        super().__init__(message)
-        self.kind, self.sent, self.retryable = kind, sent, retryable
-        self.attempts: list[dict[str, Any]] = []
+    kind: str = "protocol"
+    sent: bool = True
+    retryable: bool = True
+    attempts: Sequence[dict[str, Any]] = ()
 
 
 class ClientError(Error):
@@ -147,30 +144,30 @@ class ClientError(Error):
     there is one, says what to do next; it is not in str().
     """
 
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        response: dict[str, Any] | None = None,
-        operation_name: str = "",
-        hint: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.response, self.operation_name, self.hint = response or {}, operation_name, hint
-        error = self.response.get("Error", {})
-        metadata = self.response.get("ResponseMetadata", {})
-        self.code = str(error.get("Code", ""))
-        self.message = str(error.get("Message", message))
+    response: Mapping[str, Any] = {}
+    operation_name: str = ""
+    hint: str = ""
+
+    def __init__(self, message: str = "", **evidence: Any) -> None:
+        super().__init__(message, **evidence)
+        error, metadata = self.response.get("Error", {}), self.metadata
+        self.code, self.message = error.get("Code", ""), error.get("Message", message)
         self.status: int | None = metadata.get("HTTPStatusCode")
-        self.request_id = str(metadata.get("RequestId", ""))
+        self.request_id: str = metadata.get("RequestId", "")
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The ResponseMetadata of `.response`."""
+        found: dict[str, Any] = self.response.get("ResponseMetadata", {})
+        return found
 
     def __str__(self) -> str:
         if not self.response:
             return super().__str__()
-        metadata = self.response.get("ResponseMetadata", {})
-        retried = ""
-        if metadata.get("MaxAttemptsReached"):
-            retried = f" (reached max retries: {metadata['RetryAttempts']})"
+        retries = self.metadata.get("RetryAttempts")
+        retried = (
+            f" (reached max retries: {retries})" if "MaxAttemptsReached" in self.metadata else ""
+        )
         what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
         return f"{what}{retried}: {self.message}"
 
@@ -190,19 +187,16 @@ class ServiceUnavailable(ClientError):
 class InferenceError(Error):
     """The model failed. `.body` is what it wrote to `.location`, of type `.content_type`."""
 
-    def __init__(
-        self, message: str = "", *, location: str = "", body: bytes = b"", content_type: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.location, self.body, self.content_type = location, body, content_type
+    location: str = ""
+    body: bytes = b""
+    content_type: str = ""
 
 
 class ResultTimeout(Error, TimeoutError):
     """Still running: nothing at `.location` after `.waited` seconds."""
 
-    def __init__(self, message: str = "", *, location: str = "", waited: float = 0.0) -> None:
-        super().__init__(message)
-        self.location, self.waited = location, waited
+    location: str = ""
+    waited: float = 0.0
 
 
 # --- 2. Values ---------------------------------------------------------------
@@ -340,7 +334,18 @@ class Response(_Frozen):
 
 
 class Signed(_Frozen):
-    """A signed request and the working that led to it."""
+    """A signed request and the working that led to it.
+
+    >>> headers = (("X-Amzn-SageMaker-InputLocation", "s3://bucket/in.json"),
+    ...            ("amz-sdk-invocation-id", "01234567-89ab-4cde-8f01-23456789abcd"),
+    ...            ("amz-sdk-request", "attempt=1; max=3"))
+    >>> url = resolve_endpoint("us-east-1") + "/endpoints/my-endpoint/async-invocations"
+    >>> key = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "TOKEN")
+    >>> signed = sign(Request("POST", url, headers), key, region="us-east-1", service="sagemaker",
+    ...               timestamp="20150830T123600Z")
+    >>> signed.signature
+    '0a5da3b2b25c6a32942f0440090daa0cc7fde677ced43066622d76a7559d23d0'
+    """
 
     __slots__ = ("request", "canonical_request", "string_to_sign", "signature")
 
@@ -429,7 +434,9 @@ def serialize(
     values, problems = _checked(params, parameter_validation)
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
-        raise ParamValidationError(f"Parameter validation failed:{listed}", problems=problems)
+        raise ParamValidationError(
+            f"Parameter validation failed:{listed}", problems=tuple(problems)
+        )
     headers = [
         (member.header, str(values[member.name]).strip(" "))
         for member in INVOKE_ENDPOINT_ASYNC
@@ -459,9 +466,10 @@ def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], l
             values[member.name] = None
             problems.append(f"{member.name}: {error}")
             continue
-        problems.extend(f"{member.name}: {text}" for text in _wire_problems(member, value))
+        complaints = [*_wire_problems(member, value)][:1]
         if limits:
-            problems.extend(f"{member.name}: {text}" for text in _limit_problems(member, value))
+            complaints += _limit_problems(member, value)
+        problems += [f"{member.name}: {text}" for text in complaints]
     if "EndpointName" not in values:
         problems.append("EndpointName: is required; give the endpoint's name")
     if limits and ("Body" in values) == ("InputLocation" in values):
@@ -508,22 +516,17 @@ def _wire_problems(member: Member, value: Any) -> Iterator[str]:
     if not isinstance(value, str):
         return
     if not (value.isascii() and value.isprintable()):
-        yield from _character_problems(member, value)
+        only_ascii = member.name not in ("InputLocation", "EndpointName")
+        for position, character in enumerate(value):
+            named = "" if member.sensitive else f" U+{ord(character):04X}"
+            if character < " " or character == "\x7f":
+                yield f"control character{named} at position {position} is not allowed"
+            elif character > "\x7f" and only_ascii:
+                yield f"character{named} at position {position} is not ASCII"
     if member.place == "label" and (value in ("", ".", "..") or "/" in value):
         yield f"{value!r} cannot be one segment of a URL's path"
     if member.name == "InputLocation" and value != value.strip(" "):
         yield "white space at an end, which HTTP would drop; S3 would look for another key"
-
-
-def _character_problems(member: Member, value: str) -> Iterator[str]:
-    for position, character in enumerate(value):
-        named = "" if member.sensitive else f" U+{ord(character):04X}"
-        if character < " " or character == "\x7f":
-            yield f"control character{named} at position {position} is not allowed"
-            return
-        if character > "\x7f" and member.name not in ("InputLocation", "EndpointName"):
-            yield f"character{named} at position {position} is not ASCII"
-            return
 
 
 def _limit_problems(member: Member, value: Any) -> Iterator[str]:
@@ -632,7 +635,7 @@ def check_region(region: str, where: str = "region") -> str:
     """The region itself, when it is one host label: 1 to 63 letters, digits and hyphens."""
     if not isinstance(region, str) or not 1 <= len(region) <= 63 or not LABEL.issuperset(region):
         raise ConfigurationError(
-            f"{where} {str(region)[:80]!r} is not a region: that is 1 to 63 letters, digits, hyphens"
+            f"{where} {str(region)[:80]!r} is not a region: 1 to 63 letters, digits and hyphens"
         )
     return region
 
@@ -675,7 +678,8 @@ UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~
 # Not signed: what a proxy, or the HTTP library below us, may add, change or take away.
 UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
-    "te trailer upgrade keep-alive baggage traceparent tracestate".split()
+    "te trailer upgrade keep-alive baggage traceparent tracestate proxy-authenticate "
+    "proxy-authorization proxy-connection".split()
 )
 # The signer's own headers: signing a request again replaces them.
 SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
@@ -698,29 +702,15 @@ def sign(
 
     `timestamp` is "20150830T123600Z", in UTC. S3 wants `double_encode=False, normalize_path=False,
     sign_body=True`; the last adds and signs X-Amz-Content-Sha256. `sign_session_token=False` adds
-    the token after signing. `payload_hash`, hex or "UNSIGNED-PAYLOAD", stands for hashing the body.
-
-    >>> signed = sign(
-    ...     Request("POST", "https://runtime.sagemaker.us-east-1.amazonaws.com"
-    ...             "/endpoints/my-endpoint/async-invocations", (
-    ...         ("X-Amzn-SageMaker-InputLocation", "s3://bucket/in.json"),
-    ...         ("amz-sdk-invocation-id", "01234567-89ab-4cde-8f01-23456789abcd"),
-    ...         ("amz-sdk-request", "attempt=1; max=3"))),
-    ...     Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "TOKEN"),
-    ...     region="us-east-1", service="sagemaker", timestamp="20150830T123600Z")
-    >>> signed.signature
-    '0a5da3b2b25c6a32942f0440090daa0cc7fde677ced43066622d76a7559d23d0'
+    the token after signing. `payload_hash`, in hex or "UNSIGNED-PAYLOAD", saves hashing the body.
     """
     payload_hash = payload_hash or _payload_hash(request)
-    added = [("X-Amz-Date", timestamp)]
+    headers = _without_signature(request, sign_body)
+    headers.append(("X-Amz-Date", timestamp))
     if sign_body:
-        added.append(("X-Amz-Content-Sha256", payload_hash))
-    token = (
-        [("X-Amz-Security-Token", credentials.session_token)] if credentials.session_token else []
-    )
-    if sign_session_token:
-        added, token = added + token, []
-    headers = _without_signature(request, sign_body) + added
+        headers.append(("X-Amz-Content-Sha256", payload_hash))
+    token, unsigned_token = _token(credentials, sign_session_token)
+    headers += token
     canonical = canonical_request(
         request.method, request.url, headers, payload_hash,
         double_encode=double_encode, normalize_path=normalize_path,
@@ -733,7 +723,7 @@ def sign(
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
-    headers += [*token, ("Authorization", authorization)]
+    headers += [*unsigned_token, ("Authorization", authorization)]
     signed = Request(request.method, request.url, tuple(headers), request.body)
     return Signed(signed, canonical, to_sign, signature)
 
@@ -754,12 +744,11 @@ def presign(
     """The same in query form: `.request.url` carries the signature.
 
     Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
-    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"`.
+    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"` besides what it wants of sign.
     """
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
-    scope = credential_scope(timestamp, region, service)
-    headers = _without_signature(request)
+    scope, headers = credential_scope(timestamp, region, service), _without_signature(request)
     query = [
         ("X-Amz-Algorithm", ALGORITHM),
         ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
@@ -767,26 +756,24 @@ def presign(
         ("X-Amz-Expires", str(expires)),
         ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
     ]
-    token = (
-        [("X-Amz-Security-Token", credentials.session_token)] if credentials.session_token else []
-    )
-    if sign_session_token:
-        query, token = query + token, []
-    url = _with_query(request.url, query)
+    token, unsigned_token = _token(credentials, sign_session_token)
+    url = _with_query(request.url, query + token)
     canonical = canonical_request(
         request.method, url, headers, payload_hash or _payload_hash(request),
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
-    url = _with_query(url, [*token, ("X-Amz-Signature", signature)])
+    url = _with_query(url, [*unsigned_token, ("X-Amz-Signature", signature)])
     signed = Request(request.method, url, tuple(headers), request.body)
     return Signed(signed, canonical, to_sign, signature)
 
 
-def _token_pair(credentials: Credentials) -> list[tuple[str, str]]:
+def _token(credentials: Credentials, signed: bool) -> tuple[list[tuple[str, str]], ...]:
+    """The session token's pair, if any: what is signed of it, and what is added afterwards."""
     token = credentials.session_token
-    return [("X-Amz-Security-Token", token)] if token else []
+    pair = [("X-Amz-Security-Token", token)] if token else []
+    return (pair, []) if signed else ([], pair)
 
 
 def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
@@ -877,7 +864,7 @@ def canonical_query(query: str) -> str:
 
 
 def _encode_again(text: str) -> str:
-    """The one spelling of a text that may be encoded: "%2f" becomes "%2F", and "%61" becomes "a"."""
+    """The one spelling of a text that may be encoded: "%2f" becomes "%2F", "%61" becomes "a"."""
     if "%" not in text:
         return uri_encode(text)
     from urllib.parse import unquote_to_bytes
@@ -902,24 +889,14 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     values: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
-        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
-            continue
-        if name == "content-length" and value == "0":
-            continue  # the SDKs leave out a length of zero, which proxies may drop or add
-        value = _collapsed(value)
+        if name in UNSIGNED_HEADERS or (name == "content-length" and value == "0"):
+            continue  # the SDKs leave out a length of zero too: proxies may drop or add it
+        if not value.isprintable() or "  " in value:
+            value = b" ".join(value.encode().split()).decode()  # no white space but ASCII's
+        value = value.strip(" ")
         values[name] = f"{values[name]},{value}" if name in values else value
     names = sorted(values)
     return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
-
-
-def _collapsed(value: str) -> str:
-    """The value without white space at its ends, and with one space for each run within.
-
-    Only ASCII's white space is white space: U+00A0 and U+3000 may be part of a key in S3.
-    """
-    if value.isprintable() and "  " not in value:
-        return value.strip(" ")  # the common case, at a quarter of the cost
-    return b" ".join(value.encode().split()).decode()
 
 
 # Each byte's own character when that is unreserved, "%XX" otherwise.
@@ -1022,9 +999,9 @@ def deserialize(response: Response) -> dict[str, Any]:
         raise _client_error(response, headers, body, metadata)
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
         raise TransportError(
-            f"HTTP {response.status} from something other than SageMaker: {len(response.body)} bytes "
-            f"of {headers.get('content-type', 'no type')[:80]!r}, no X-Amzn-SageMaker header and no "
-            "JSON object; look for a proxy or a log-in page on the way",
+            f"HTTP {response.status} from something other than SageMaker, of type "
+            f"{headers.get('content-type', '')[:80]!r}: it has no X-Amzn-SageMaker header and no JSON "
+            "object; look for a proxy or a log-in page on the way",
             retryable=False,
         )
     answer: dict[str, Any] = {"ResponseMetadata": metadata}
@@ -1385,9 +1362,10 @@ class Settings:
         self.profile = profiles.get(self.profile_name, {})
         self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
         if self.profile_name not in profiles and (profile_name or named):
+            by = "in code" if profile_name else f"by {named[0]}"
             raise ConfigurationError(
-                f"profile {self.profile_name!r}, named {'in code' if profile_name else named[0]}, is "
-                f"not in {self.files}; there are: {', '.join(sorted(profiles)) or 'none'}"
+                f"profile {self.profile_name!r}, named {by}, is not in {self.files}; there are: "
+                f"{', '.join(sorted(profiles)) or 'none'}"
             )
 
     def get(self, setting: str, argument: Any = None) -> tuple[Any, str]:
@@ -1412,7 +1390,7 @@ class Settings:
         """A setting that is a whole number from 1 on."""
         value, source = self.get(setting, argument)
         text = str(default if value is None else value)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9])):
+        if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
             raise ConfigurationError(
                 f"{setting}, {source}: {value!r} is not a whole number above 0"
             )
@@ -1557,9 +1535,9 @@ class _Idle:
 class UrllibTransport:
     """Sends a Request and returns its Response; raises TransportError. Thread-safe.
 
-    `connect_timeout` and `read_timeout` are seconds; a call's `timeout` bounds both. `ca_bundle` is
-    a file of certificates, or False to accept any certificate: whoever sits between then reads and
-    changes everything, so do that on a test machine only. `environ` names the proxies.
+    `connect_timeout` and `read_timeout` are seconds; a call's `timeout` bounds both. `ca_bundle`
+    is a file of certificates, or False to accept any certificate: whoever sits between then reads
+    and changes everything, so do that on a test machine only. `environ` names the proxies.
     """
 
     handler_order = 500  # urllib.request takes this for one of its handlers, after ProxyHandler
@@ -1660,7 +1638,7 @@ class UrllibTransport:
         if tunnel:
             headers = dict(outer.header_items())  # ProxyHandler's Proxy-Authorization
             connection.set_tunnel(target.hostname or "", target.port or 443, headers)
-        stage = "connect"
+        stage = "proxy" if tunnel else "connect"
         try:
             connection.connect()
             if outer.type == "https":
@@ -1669,15 +1647,13 @@ class UrllibTransport:
                 connection.sock = self._tls().wrap_socket(connection.sock, server_hostname=name)
         except (OSError, HTTPException) as error:
             connection.close()
-            raise transport_error(
-                "proxy" if tunnel and stage != "tls" else stage, error, outer.host
-            )
+            raise transport_error(stage, error, outer.host) from error
         wire: Any = _Wire(connection.sock, self.monotonic)
         connection.sock = wire
         return connection
 
     def _tls(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, certificates verified; built once, since reading the CAs takes long."""
+        """TLS 1.2 or newer, certificates verified; built once: reading the CAs takes long."""
         if self._tls_context is None:
             import ssl
 
@@ -1828,8 +1804,8 @@ def header_text(value: str) -> str:
 
 
 # --- 10. Credentials ---------------------------------------------------------
-# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is a
-# function that returns Credentials, or None when it is not configured, or raises CredentialsError
+# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
+# a function that returns Credentials, or None when it is not configured, or raises CredentialsError
 # when it is but does not work, which ends the search: a key from somewhere else than was asked for
 # is worse than none.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
@@ -1901,12 +1877,12 @@ def _first_in_chain(settings: Settings) -> tuple[Credentials, str]:
         try:
             found = provider(settings)
         except CredentialsError as error:
-            raise CredentialsError(str(error), tried=[*tried, (name, str(error))]) from error
+            raise CredentialsError(str(error), tried=(*tried, (name, str(error)))) from error
         if found is not None:
             return found, name
         tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
     listed = "".join(f"\n- {name}: {what}" for name, what in tried)
-    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tuple(tried))
 
 
 class RenewedCredentials:
@@ -1970,8 +1946,8 @@ class Client:
     """A client of one region's SageMaker Runtime. Thread-safe; a context manager.
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
-    certificates, or False, which is unsafe. With `retry_sent=False` no request that the service may
-    have accepted is sent again. Raises ConfigurationError. Opens no connection.
+    certificates, or False, which is unsafe. With `retry_sent=False` no request that the service
+    may have accepted is sent again. Raises ConfigurationError. Opens no connection.
     """
 
     exceptions = Exceptions
@@ -2010,15 +1986,12 @@ class Client:
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
         self._credentials = RenewedCredentials(self._loader(credentials, keys), clock)
+        ca_bundle, _ = settings.get("ca_bundle", None if verify is True else verify)
         self._transport = transport or UrllibTransport(
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            ca_bundle=settings.get("ca_bundle", None if verify is True else verify)[0],
-            environ=settings.environ,
-            monotonic=monotonic,
-        )
-        self._quota = RetryQuota()
-        self._skew = 0.0
+            connect_timeout=connect_timeout, read_timeout=read_timeout,
+            ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
+        )  # fmt: skip
+        self._quota, self._skew = RetryQuota(), 0.0
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
 
     def _resolve(
@@ -2081,9 +2054,9 @@ class Client:
         """Enqueue one inference and return boto3's dict; the result will be at OutputLocation.
 
         ResponseMetadata has, beside boto3's RequestId, HTTPStatusCode, HTTPHeaders and
-        RetryAttempts: ServerTime, ResponseAt (epoch seconds, the service's clock and ours), ClockSkew
-        (seconds that the service is ahead, or None), and Attempts, one entry an attempt: Outcome,
-        Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
+        RetryAttempts: ServerTime, ResponseAt (epoch seconds, the service's clock and ours),
+        ClockSkew (seconds that the service is ahead, or None), and Attempts, one entry an attempt:
+        Outcome, Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
         CredentialsError, TransportError, ClientError.
         https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
         """
@@ -2279,8 +2252,8 @@ def redact(error: ClientError, credentials: Credentials) -> None:
 
 # === PART III: THE COMMAND LINE ==============================================
 # --- 12. Command line --------------------------------------------------------
-# In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; everything else
-# on stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
+# In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
+# stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
     # the AWS CLI's, version 2; the first class that fits
@@ -2315,7 +2288,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as end:  # argparse's --help, or its complaint
         return 252 if end.code else 0
     except BrokenPipeError:  # whoever read our output has had enough
-        sys.stdout = open(os.devnull, "w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
         return 255
     except (Error, OSError, KeyboardInterrupt) as error:
         print(f"smasync: {error or 'interrupted'}", file=sys.stderr)
@@ -2546,7 +2519,7 @@ def explanation(signed: Signed, hidden: frozenset[str] = TOKEN_HEADER) -> str:
 
 
 def masked(text: str, hidden: frozenset[str]) -> str:
-    """The text with the values of some headers, on lines "name:value", replaced by their length."""
+    """The text, its lines "name:value" showing of some headers only how long the value is."""
     lines = []
     for line in text.split("\n"):
         name, _, value = line.partition(":")

@@ -39,7 +39,10 @@ def good(name, value):
 REFUSED = {
     "EndpointName missing": ({"InputLocation": "s3://b/k"}, ["EndpointName: .*required"]),
     "EndpointName None": (good("EndpointName", None), ["EndpointName: .*required"]),
-    "EndpointName empty": (good("EndpointName", ""), ["EndpointName: ''.* segment", "0 .* under 1"]),
+    "EndpointName empty": (
+        good("EndpointName", ""),
+        ["EndpointName: ''.* segment", "0 .* under 1"],
+    ),
     "EndpointName dot": (good("EndpointName", "."), ["EndpointName: '.'.* segment", "position 0"]),
     "EndpointName dots": (
         good("EndpointName", ".."),
@@ -49,7 +52,10 @@ REFUSED = {
         good("EndpointName", "a/b"),
         ["EndpointName: 'a/b'.* segment", "EndpointName: .*position 1.*pattern"],
     ),
-    "EndpointName long": (good("EndpointName", "a" * 64), ["EndpointName: 64 characters.* over 63"]),
+    "EndpointName long": (
+        good("EndpointName", "a" * 64),
+        ["EndpointName: 64 characters.* over 63"],
+    ),
     "EndpointName hyphen last": (good("EndpointName", "ab-"), ["EndpointName: .*position 2"]),
     "EndpointName hyphen first": (good("EndpointName", "-ab"), ["EndpointName: .*position 0"]),
     "EndpointName bytes": (good("EndpointName", b"a"), ["EndpointName: expected str, got bytes"]),
@@ -78,7 +84,10 @@ REFUSED = {
     ),
     "InputLocation file": (good("InputLocation", "file:///x"), ["InputLocation: .*pattern"]),
     "InputLocation no bucket": (good("InputLocation", "s3:///key"), ["InputLocation: .*pattern"]),
-    "InputLocation space last": (good("InputLocation", "s3://b/k "), ["InputLocation: white space"]),
+    "InputLocation space last": (
+        good("InputLocation", "s3://b/k "),
+        ["InputLocation: white space"],
+    ),
     "InputLocation space first": (
         good("InputLocation", " s3://b/k"),
         ["InputLocation: white space", "InputLocation: .*position 0.*pattern"],
@@ -141,14 +150,20 @@ REFUSED = {
     ),
     "unknown, no text": (good(5, 1), ["5: unknown member"]),
     "three at once": (
-        {"Endpointname": "a", "RequestTTLSeconds": 59, "InputLocation": "s3://b/\n", "EndpointName": "a"},
-        ["Endpointname: unknown", r"InputLocation: .*U\+000A at position 7", "RequestTTLSeconds: 59"],
+        {**LOCATION, "Endpointname": "a", "RequestTTLSeconds": 59, "Accept": "a\n"},
+        ["Endpointname: unknown", r"Accept: .*U\+000A at position 1", "RequestTTLSeconds: 59"],
     ),
     "five at once": (
         {"Accept": 1, "Filename": "a.b.c", "Body": b"", "Acept": 1},
-        ["Acept: unknown", "EndpointName: .*required", "Accept: expected", "Filename: ", "Body: 0"],
+        [
+            "Acept: unknown",
+            "EndpointName: .*required",
+            "Accept: expected",
+            "Filename: ",
+            "Body: 0",
+        ],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("params", "expected"), REFUSED.values(), ids=REFUSED.keys())
