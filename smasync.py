@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     import ssl
     import urllib.request
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
     from typing import Any, BinaryIO, Protocol, Union
 
@@ -102,7 +102,7 @@ class Error(Exception):
         for name, value in evidence.items():
             if not hasattr(type(self), name):
                 raise TypeError(f"{type(self).__name__} has no {name!r}")
-            setattr(self, name, value)
+            setattr(self, name, tuple(value) if isinstance(value, list) else value)
 
 
 class ParamValidationError(Error, ValueError):
@@ -126,14 +126,14 @@ class TransportError(Error, OSError):
 
     `.kind` is "connect", "tls", "proxy", "timeout", "closed" or "protocol". `.sent` is False when
     the service certainly never had the whole request, so that it cannot have accepted it.
-    `.retryable` is False when the same request would fail in the same way again. `.attempts` is
-    what ResponseMetadata has as Attempts.
+    `.retryable` is False when the same request would fail in the same way again. `.metadata` has
+    RetryAttempts and Attempts, as the ResponseMetadata of an answer.
     """
 
     kind: str = "protocol"
     sent: bool = True
     retryable: bool = True
-    attempts: Sequence[dict[str, Any]] = ()
+    metadata: Mapping[str, Any] = {}
 
 
 class ClientError(Error):
@@ -150,24 +150,23 @@ class ClientError(Error):
 
     def __init__(self, message: str = "", **evidence: Any) -> None:
         super().__init__(message, **evidence)
-        error, metadata = self.response.get("Error", {}), self.metadata
-        self.code, self.message = error.get("Code", ""), error.get("Message", message)
-        self.status: int | None = metadata.get("HTTPStatusCode")
-        self.request_id: str = metadata.get("RequestId", "")
+        error = self.response.get("Error") or {}
+        self.code, self.message = str(error.get("Code", "")), str(error.get("Message", message))
+        self.status: int | None = self.metadata.get("HTTPStatusCode")
+        self.request_id = str(self.metadata.get("RequestId", ""))
 
     @property
     def metadata(self) -> dict[str, Any]:
         """The ResponseMetadata of `.response`."""
-        found: dict[str, Any] = self.response.get("ResponseMetadata", {})
+        found: dict[str, Any] = self.response.get("ResponseMetadata") or {}
         return found
 
     def __str__(self) -> str:
         if not self.response:
             return super().__str__()
-        retries = self.metadata.get("RetryAttempts")
-        retried = (
-            f" (reached max retries: {retries})" if "MaxAttemptsReached" in self.metadata else ""
-        )
+        retried = ""
+        if self.metadata.get("MaxAttemptsReached"):
+            retried = f" (reached max retries: {self.metadata.get('RetryAttempts')})"
         what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
         return f"{what}{retried}: {self.message}"
 
@@ -254,20 +253,14 @@ class Credentials(_Frozen):
         self.expires_at, self.account_id = expires_at, account_id
 
     def __repr__(self) -> str:
-        token = (
-            f"<token, {len(self.session_token)} characters>"
-            if self.session_token
-            else "no session token"
-        )
-        return f"<Credentials {self.access_key_id}, {token}>"
+        token = "a" if self.session_token else "no"
+        return f"<Credentials {self.access_key_id}, {token} session token>"
 
 
 def _checked_key(name: str, text: str) -> str:
     """The text, when it can stand in a header; the error never quotes it."""
     if not isinstance(text, str) or not text:
-        raise CredentialsError(
-            f"{name} is missing: a key pair is an access key id and its secret, as text"
-        )
+        raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
     wrong = [position for position, character in enumerate(text) if not "!" <= character <= "~"]
     if wrong:
         raise CredentialsError(
@@ -327,10 +320,8 @@ class Response(_Frozen):
         return next((value for key, value in self.headers if key.lower() == wanted), default)
 
     def __repr__(self) -> str:
-        cut = "" if self.complete else ", cut short"
-        return (
-            f"<Response {self.status}, {len(self.headers)} headers, {len(self.body)} bytes{cut}>"
-        )
+        size = f"{len(self.body)} bytes{'' if self.complete else ', cut short'}"
+        return f"<Response {self.status}, {len(self.headers)} headers, {size}>"
 
 
 class Signed(_Frozen):
@@ -351,7 +342,7 @@ class Signed(_Frozen):
 
     def __init__(
         self, request: Request, canonical_request: str, string_to_sign: str, signature: str
-    ):
+    ) -> None:
         self.request, self.canonical_request = request, canonical_request
         self.string_to_sign, self.signature = string_to_sign, signature
 
@@ -385,14 +376,8 @@ class Member(_Frozen):
         self, name: str, place: str, type: str, minimum: int, maximum: int, pattern: str = "",
         header: str = "", sensitive: bool = False,
     ) -> None:  # fmt: skip
-        self.name, self.place, self.type, self.minimum, self.maximum = (
-            name,
-            place,
-            type,
-            minimum,
-            maximum,
-        )
-        self.pattern, self.sensitive = pattern, sensitive
+        self.name, self.place, self.type, self.sensitive = name, place, type, sensitive
+        self.minimum, self.maximum, self.pattern = minimum, maximum, pattern
         self.header = f"X-Amzn-SageMaker-{header or name}" if place == "header" else ""
 
 
@@ -496,9 +481,7 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
     A file given as Body is read here, at most the limit and one byte of it.
     """
     if member.type == "blob" and hasattr(value, "read"):
-        value = value.read(member.maximum + 1 if limits else -1)
-        if not isinstance(value, bytes):
-            raise TypeError("the file is not open in binary mode; open it with 'rb'")
+        value = _read(value, member.maximum + 1 if limits else -1)
     if type(value) is bool or not isinstance(value, TYPES[member.type]):
         names = " or ".join(kind.__name__ for kind in TYPES[member.type])
         raise TypeError(f"expected {names}, got {type(value).__name__}")
@@ -509,6 +492,19 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
             raise ValueError(f"a lone surrogate at position {error.start}") from None
         return encoded if member.type == "blob" else value
     return value if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
+
+
+def _read(file: BinaryIO, limit: int) -> bytes:
+    """At most `limit` bytes of a file that may hand them out in small pieces; -1 is no limit."""
+    content = b""
+    while len(content) != limit:
+        piece = file.read(limit - len(content) if limit >= 0 else -1)
+        if not isinstance(piece, bytes):
+            raise TypeError("the file is not open in binary mode; open it with 'rb'")
+        if not piece:
+            break
+        content += piece
+    return content
 
 
 def _wire_problems(member: Member, value: Any) -> Iterator[str]:
@@ -531,7 +527,7 @@ def _wire_problems(member: Member, value: Any) -> Iterator[str]:
 
 def _limit_problems(member: Member, value: Any) -> Iterator[str]:
     """What the model forbids, and the service might one day allow."""
-    size = value if isinstance(value, int) else len(value)
+    size = len(value) if not isinstance(value, int) else max(-(10**9), min(value, 10**9))
     unit = {"string": " characters", "blob": " bytes", "integer": ""}[member.type]
     if size > member.maximum and member.type == "blob":
         yield f"{size}{unit} is over {member.maximum}; put it in S3 and pass InputLocation"
@@ -599,22 +595,18 @@ def resolve_endpoint(
     'https://runtime.sagemaker.eu-west-1.api.aws'
     """
     if not region:
-        raise ConfigurationError(
-            "no region: pass region_name, or set AWS_REGION or the profile's region"
-        )
+        raise ConfigurationError("no region: pass region_name, or set AWS_REGION")
     check_region(region)
+    if endpoint_url is not None and (use_fips or use_dualstack):
+        switch = "FIPS" if use_fips else "Dual-stack"
+        raise ConfigurationError(
+            f"{switch} and a custom endpoint URL exclude each other; drop one"
+        )
     if endpoint_url is not None:
-        for switch, name in ((use_fips, "FIPS"), (use_dualstack, "Dualstack")):
-            if switch:
-                raise ConfigurationError(
-                    f"{name} and a custom endpoint URL cannot go together; drop one"
-                )
         return check_endpoint_url(endpoint_url)
     partition, dns, dual = _partition(region)
     if service == "s3" and partition == "aws-cn" and use_fips:
-        raise ConfigurationError(
-            f"S3 has no FIPS endpoint in {region}; do without use_fips_endpoint"
-        )
+        raise ConfigurationError(f"S3 has no FIPS endpoint in {region}; do without FIPS")
     template = HOSTS[service][use_fips + 2 * use_dualstack]
     if use_fips and not use_dualstack:
         template = FIPS_HOSTS.get((service, partition), template)
@@ -650,15 +642,12 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
 
     form = r"(?i:https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?"
     found = re.fullmatch(form, url) if isinstance(url, str) else None
-    if (
-        not found
-        or set("?#\\@").intersection(url)
-        or int((found[2] or ":1")[1:]) not in range(1, 65536)
-    ):
+    port = int((found[2] or ":443")[1:]) if found else 0
+    if not found or set("?#\\@").intersection(url) or not 0 < port < 65536:
         shown = str(url).rpartition("@")[2].partition("?")[0][:80]
         raise ConfigurationError(
-            f"{where} …{shown!r} is malformed: it is http or https, a host, perhaps a port (1 to "
-            "65535) and a path; no user, no query, no fragment"
+            f"{where} …{shown!r} is malformed: it takes http or https, a host, perhaps a port (1 "
+            "to 65535) and a path; no user, no query, no fragment"
         )
     return url.rstrip("/")
 
@@ -678,8 +667,7 @@ UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~
 # Not signed: what a proxy, or the HTTP library below us, may add, change or take away.
 UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
-    "te trailer upgrade keep-alive baggage traceparent tracestate proxy-authenticate "
-    "proxy-authorization proxy-connection".split()
+    "te trailer upgrade keep-alive baggage traceparent tracestate".split()
 )
 # The signer's own headers: signing a request again replaces them.
 SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
@@ -889,7 +877,9 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     values: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
-        if name in UNSIGNED_HEADERS or (name == "content-length" and value == "0"):
+        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+            continue
+        if name == "content-length" and value == "0":
             continue  # the SDKs leave out a length of zero too: proxies may drop or add it
         if not value.isprintable() or "  " in value:
             value = b" ".join(value.encode().split()).decode()  # no white space but ASCII's
@@ -1000,8 +990,8 @@ def deserialize(response: Response) -> dict[str, Any]:
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
         raise TransportError(
             f"HTTP {response.status} from something other than SageMaker, of type "
-            f"{headers.get('content-type', '')[:80]!r}: it has no X-Amzn-SageMaker header and no JSON "
-            "object; look for a proxy or a log-in page on the way",
+            f"{headers.get('content-type', '')[:80]!r}: it has no X-Amzn-SageMaker header and no "
+            "JSON object; look for a proxy or a log-in page on the way",
             retryable=False,
         )
     answer: dict[str, Any] = {"ResponseMetadata": metadata}
@@ -1060,7 +1050,8 @@ def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
 def _message(response: Response, body: dict[str, Any] | None) -> str:
     """The service's words; for a body that is not a JSON object, what can be said of it."""
     if body is not None:
-        found = {key.lower(): value for key, value in reversed(list(body.items()))}.get("message")
+        spellings = ("message", "Message", *(key for key in body if key.lower() == "message"))
+        found = next((body[key] for key in spellings if key in body), None)
         return found if isinstance(found, str) else "" if found is None else repr(found)
     text = response.body.decode("utf-8", "replace").strip()
     if not text or (response.status >= 500 and text.startswith("<")):
@@ -1074,7 +1065,8 @@ def _message(response: Response, body: dict[str, Any] | None) -> str:
 
 # --- 7. Retry decisions ------------------------------------------------------
 # In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
-# AWS's SDKs as of 2026: https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+# AWS's SDKs as of 2026.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 # A quota, shared by all calls of a client, pays for each retry, so that a service in trouble is
 # not asked three times as often by everybody. Nothing here sleeps or asks for the time.
 
@@ -1805,9 +1797,9 @@ def header_text(value: str) -> str:
 
 # --- 10. Credentials ---------------------------------------------------------
 # In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
-# a function that returns Credentials, or None when it is not configured, or raises CredentialsError
-# when it is but does not work, which ends the search: a key from somewhere else than was asked for
-# is worse than none.
+# a function that returns Credentials, or None when it is not configured, or raises
+# CredentialsError when it is but does not work. That ends the search: a key from somewhere else
+# than was asked for is worse than none.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
 ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
@@ -1837,11 +1829,12 @@ def _key_pair(
     values: list[str | None], names: tuple[str, str, str], where: str
 ) -> Credentials | None:
     key_id, secret, token = values
-    if not key_id and not secret:
+    if not any(values):
         return None
     if not key_id or not secret:
-        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
-        raise CredentialsError(f"{where} has {there} and no {missing}; set both or neither")
+        there = " and ".join(name for name, value in zip(names, values) if value)
+        missing = " and ".join(name for name, value in zip(names[:2], values) if not value)
+        raise CredentialsError(f"{where} has {there} but no {missing}; set both keys or neither")
     try:
         return Credentials(key_id, secret, token)
     except CredentialsError as error:
@@ -1926,6 +1919,17 @@ class RenewedCredentials:
 # sections above are put together: serialize, sign, send, read, and decide whether to do it again.
 
 
+def _given(
+    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
+) -> Callable[[], Credentials] | None:
+    """A function that returns the credentials passed to Client, if any were."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    if credentials is not None and any(keys):
+        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
+    given = credentials or _key_pair(keys, names, "the call")
+    return given if given is None or callable(given) else lambda: given
+
+
 def random_fraction() -> float:
     """A random number in [0, 1)."""
     from random import random
@@ -1984,8 +1988,9 @@ class Client:
         self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
-        keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
-        self._credentials = RenewedCredentials(self._loader(credentials, keys), clock)
+        keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
+        load = _given(credentials, keys) or self._load_credentials
+        self._credentials = RenewedCredentials(load, clock)
         ca_bundle, _ = settings.get("ca_bundle", None if verify is True else verify)
         self._transport = transport or UrllibTransport(
             connect_timeout=connect_timeout, read_timeout=read_timeout,
@@ -2010,27 +2015,10 @@ class Client:
         )
         self.region_name = str(region)
 
-    def _loader(
-        self,
-        credentials: Credentials | Callable[[], Credentials] | None,
-        keys: tuple[str | None, str | None, str | None],
-    ) -> Callable[[], Credentials]:
-        """A function that loads the credentials: those given, or those in the chain."""
-        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-        if any(keys) and credentials is not None:
-            raise ConfigurationError("give credentials or aws_access_key_id and so on, not both")
-        if any(keys):
-            credentials = _key_pair(list(keys), names, "the call")
-            if credentials is None:
-                raise CredentialsError("the call has aws_session_token and no key pair; add that")
-        if credentials is None:
-            return self._load_from_chain
-        self.sources["credentials"] = "argument"
-        return credentials if callable(credentials) else lambda: credentials
-
-    def _load_from_chain(self) -> Credentials:
+    def _load_credentials(self) -> Credentials:
+        """The first credentials in the chain, read afresh after the first time."""
         settings = self._settings
-        if "credentials" in self.sources:  # not for the first time: the files may be others now
+        if "credentials" in self.sources:
             settings = Settings(settings.environ, self._profile_name)
         credentials, self.sources["credentials"] = _first_in_chain(settings)
         return credentials
@@ -2058,7 +2046,6 @@ class Client:
         ClockSkew (seconds that the service is ahead, or None), and Attempts, one entry an attempt:
         Outcome, Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
         CredentialsError, TransportError, ClientError.
-        https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
         """
         members = dict(locals())
         del members["self"]
@@ -2083,7 +2070,7 @@ class Client:
                 if kind is None:
                     raise
                 cost = RETRIES[kind][1]
-                self._pause(kind, error, attempts)
+                self._sleep(self._delay(kind, error, attempts))
             else:
                 self._quota.refund(cost)
                 return answer
@@ -2107,11 +2094,11 @@ class Client:
             answer = deserialize(response)
         except ClientError as error:
             entry["Outcome"] = error.code
-            error.response["ResponseMetadata"].update(metadata)
+            error.metadata.update(metadata)
             redact(error, credentials)
             raise
         except TransportError as error:
-            entry["Outcome"], error.attempts = error.kind, attempts
+            entry["Outcome"], error.metadata = error.kind, metadata
             raise
         finally:
             entry["Seconds"] = self._monotonic() - started
@@ -2162,27 +2149,27 @@ class Client:
 
         Credentials that expired are renewed, once in a call, and then tried.
         """
-        metadata = error.response["ResponseMetadata"] if isinstance(error, ClientError) else {}
-        kind = retry_kind(error, skew=metadata.get("ClockSkew"), retry_sent=self._retry_sent)
-        if [entry["Outcome"] in EXPIRED_CODES for entry in attempts].count(True) == 1:
-            kind = "transient" if self._credentials.replace(credentials) else None
-        if kind and len(attempts) >= self.max_attempts:
-            metadata["MaxAttemptsReached"] = True
-            return None
-        return kind if kind and self._quota.spend(RETRIES[kind][1]) else None
+        skew = error.metadata.get("ClockSkew")
+        kind = retry_kind(error, skew=skew, retry_sent=self._retry_sent)
+        expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
+        if expired[-1] and expired.count(True) == 1 and self._credentials.replace(credentials):
+            kind = "transient"
+        if kind and len(attempts) >= self.max_attempts and isinstance(error, ClientError):
+            error.metadata["MaxAttemptsReached"] = True
+        may = len(attempts) < self.max_attempts
+        return kind if kind and may and self._quota.spend(RETRIES[kind][1]) else None
 
-    def _pause(
+    def _delay(
         self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
-    ) -> None:
-        """Sleep before the next attempt."""
-        metadata = error.response["ResponseMetadata"] if isinstance(error, ClientError) else {}
-        retry_after = metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
+    ) -> float:
+        """Seconds to wait before the next attempt; noted with the last one."""
+        retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
         delay = backoff(kind, len(attempts) - 1, self._random(), retry_after)
         attempts[-1]["Delay"] = delay
         log = logger()
         if log:
             log.debug("attempt %d, %s: %s; next in %.3f s", len(attempts), kind, error, delay)
-        self._sleep(delay)
+        return delay
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""

@@ -2,8 +2,7 @@
 
     python3 tests/demo.py
 
-The service is tests/emulator.py, in this process. Against AWS, leave out `endpoint_url`, the
-keys and `environ`: they then come from where the AWS CLI has them.
+The service is tests/emulator.py, in this process.
 """
 
 from __future__ import annotations
@@ -13,59 +12,63 @@ import os
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import smasync  # noqa: E402
 from emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Emulator, verify  # noqa: E402
+
+import smasync  # noqa: E402
 
 
 def main() -> None:
-    # Of this machine's settings only the proxies: a client on loopback goes past them.
-    environ = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
-    with Emulator() as emulator, smasync.Client(
+    with Emulator() as emulator, client_of(emulator) as sagemaker:
+        accepted = sagemaker.invoke_endpoint_async(
+            EndpointName="my-endpoint", ContentType="application/json", Body=b"[3, 1, 4, 1, 5]"
+        )
+        show_request(emulator)
+        show_answer(emulator, accepted)
+
+        emulator.put("s3://my-bucket/hamlet.txt", b"to be or not to be", "text/plain")
+        show("An input in S3, s3://my-bucket/hamlet.txt, says", "to be or not to be")
+        accepted = sagemaker.invoke_endpoint_async(
+            EndpointName="my-endpoint", InputLocation="s3://my-bucket/hamlet.txt"
+        )
+        show_answer(emulator, accepted)
+
+
+def client_of(emulator: Emulator) -> smasync.Client:
+    """A client of the emulator; for AWS, smasync.Client() finds all this where the AWS CLI does."""
+    return smasync.Client(
         "us-east-1",
         endpoint_url=emulator.url,
         aws_access_key_id=ACCESS_KEY_ID,
         aws_secret_access_key=SECRET_ACCESS_KEY,
-        environ=environ,
-    ) as sagemaker:
-        by_body = sagemaker.invoke_endpoint_async(
-            EndpointName="my-endpoint", ContentType="application/json", Body=b"[3, 1, 4, 1, 5]"
-        )
-        show_request(emulator)
-        show_answer(emulator, by_body)
-
-        text = b"to be or not to be"
-        emulator.put("s3://my-bucket/hamlet.txt", text, "text/plain")
-        show("Next, an input in S3: s3://my-bucket/hamlet.txt, which says", text.decode())
-        by_location = sagemaker.invoke_endpoint_async(
-            EndpointName="my-endpoint", InputLocation="s3://my-bucket/hamlet.txt"
-        )
-        show_answer(emulator, by_location)
+        # Nothing of this machine's settings but its proxies, which loopback never goes through.
+        environ={k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")},
+    )
 
 
 def show_request(emulator: Emulator) -> None:
-    """The last request as its bytes arrived, and what its signature says was signed."""
+    """The last request as it arrived, and what the emulator, reading it, knows to be signed."""
     received = emulator.requests[-1]
-    head = received.head.decode().rstrip().replace(", S", ",\r\n    S")  # a long Authorization
-    show("The request, byte for byte (one line folded)", f"{head}\r\n\r\n{received.body.decode()}")
     verified = verify(received, emulator.accounts)
-    show("Its canonical request, which the signature covers", verified.canonical_request)
-    show("The string to sign: when, for whom, and that text's hash", verified.string_to_sign)
+    head = received.head.decode().replace(", Sign", ",\r\n    Sign")  # Authorization is long
+    show("smasync sent this request (its last header is one line)", head + received.body.decode())
+    show("The canonical request, which is what gets signed", verified.canonical_request)
+    show("The string to sign, whose last line is that text's SHA-256", verified.string_to_sign)
 
 
-def show_answer(emulator: Emulator, accepted: dict[str, str]) -> None:
-    """The answer that the client returned, and the object at its OutputLocation."""
+def show_answer(emulator: Emulator, accepted: dict[str, Any]) -> None:
+    """What the call returned, but for ResponseMetadata, and the object at its OutputLocation."""
     members = {name: accepted[name] for name in accepted if name != "ResponseMetadata"}
-    show("The answer: the inference is enqueued", json.dumps(members, indent=2))
+    show("The service answered that the inference is enqueued", json.dumps(members, indent=2))
     result = emulator.get(accepted["OutputLocation"])
-    show("What the model wrote to OutputLocation", result.decode())
+    show("The model has written to OutputLocation", result.decode())
 
 
 def show(title: str, text: str) -> None:
-    lines = "\n".join(text.splitlines())
-    print(f"{title}:\n\n{textwrap.indent(lines, '    ')}\n")
+    print(f"{title}:\n\n{textwrap.indent(text, '    ')}\n".replace("\r\n", "\n"))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def problems(params, **options):
     """What is wrong with the members; each problem stands in the message too."""
     with pytest.raises(ParamValidationError) as raised:
         serialize(params, URL, **options)
-    assert isinstance(raised.value, ValueError)
+    assert isinstance(raised.value.problems, tuple)
     for problem in raised.value.problems:
         assert problem in str(raised.value)
     return raised.value.problems

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 import emulator
 import pytest
 import vectors
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import smasync
@@ -324,11 +324,15 @@ def test_signing_twice_is_signing_once(options, request):
     assert other.request == in_header(request, KEYS, **options).request
 
 
-FREE = sorted(smasync.UNSIGNED_HEADERS | {"proxy-authorization", "proxy-x", "User-Agent"})
+FREE = """accept-encoding authorization baggage connection expect keep-alive te traceparent
+tracestate trailer transfer-encoding upgrade user-agent User-Agent x-amzn-trace-id
+proxy-authenticate proxy-authorization proxy-connection proxy-anything""".split()
 
 
-@given(request=requests(), name=st.sampled_from(FREE), value=header_values)
-def test_what_a_proxy_may_change_is_not_signed(request, name, value):
+@pytest.mark.parametrize("name", FREE)
+@settings(max_examples=20)
+@given(request=requests(), value=header_values)
+def test_what_a_proxy_may_change_is_not_signed(name, request, value):
     more = Request(request.method, request.url, (*request.headers, (name, value)), request.body)
     assert in_header(more).signature == in_header(request).signature
     assert in_query(more).signature == in_query(request).signature
@@ -337,15 +341,9 @@ def test_what_a_proxy_may_change_is_not_signed(request, name, value):
         verify(Request(signed.method, signed.url, (*signed.headers, (name, value)), signed.body))
 
 
-def test_the_headers_that_are_not_signed_are_exactly_these():
-    assert (
-        sorted(smasync.UNSIGNED_HEADERS)
-        == (
-            "accept-encoding authorization baggage connection expect keep-alive te traceparent "
-            "tracestate trailer transfer-encoding upgrade user-agent x-amzn-trace-id"
-        ).split()
-    )
-    names = ["Accept", "amz-sdk-request", "amz-sdk-invocation-id", "Content-Type", "Proxy"]
+def test_all_other_headers_are_signed():
+    assert set(FREE) >= smasync.UNSIGNED_HEADERS
+    names = ["Accept", "amz-sdk-request", "amz-sdk-invocation-id", "Content-Type", "Proxy", "Via"]
     signed = smasync.canonical_headers([(name, "1") for name in names])[1]
     assert signed == ";".join(sorted(name.lower() for name in names))
 
