@@ -82,8 +82,8 @@ __all__ = [
     "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
     "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
     "ResultTimeout", "Credentials", "Request", "Response", "Signed", "INVOKE_ENDPOINT_ASYNC",
-    "serialize", "resolve_endpoint", "uri_encode", "canonical_request", "credential_scope",
-    "string_to_sign", "signing_key", "sign", "presign", "deserialize", "load_profiles",
+    "serialize", "resolve_endpoint", "sign", "presign", "canonical_request", "uri_encode",
+    "credential_scope", "string_to_sign", "signing_key", "deserialize", "load_profiles",
     "UrllibTransport", "resolve_credentials", "Client", "main",
 ]  # fmt: skip
 
@@ -165,7 +165,7 @@ class ClientError(Error):
         if not self.response:
             return super().__str__()
         retried = ""
-        if self.metadata.get("MaxAttemptsReached"):
+        if {"MaxAttemptsReached", "RetryAttempts"} <= self.metadata.keys():
             retried = f" (reached max retries: {self.metadata.get('RetryAttempts')})"
         what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
         return f"{what}{retried}: {self.message}"
@@ -595,10 +595,11 @@ def resolve_endpoint(
     'https://runtime.sagemaker.eu-west-1.api.aws'
     """
     if not region:
-        raise ConfigurationError("no region: pass region_name, or set AWS_REGION")
+        where = "pass region_name, or set AWS_REGION or the profile's region"
+        raise ConfigurationError(f"no region: {where}")
     check_region(region)
     if endpoint_url is not None and (use_fips or use_dualstack):
-        switch = "FIPS" if use_fips else "Dual-stack"
+        switch = "FIPS" if use_fips else "Dualstack"
         raise ConfigurationError(
             f"{switch} and a custom endpoint URL exclude each other; drop one"
         )
@@ -693,8 +694,7 @@ def sign(
     the token after signing. `payload_hash`, in hex or "UNSIGNED-PAYLOAD", saves hashing the body.
     """
     payload_hash = payload_hash or _payload_hash(request)
-    headers = _without_signature(request, sign_body)
-    headers.append(("X-Amz-Date", timestamp))
+    headers = [*_without_signature(request, sign_body), ("X-Amz-Date", timestamp)]
     if sign_body:
         headers.append(("X-Amz-Content-Sha256", payload_hash))
     token, unsigned_token = _token(credentials, sign_session_token)
@@ -706,14 +706,14 @@ def sign(
     signed_headers = canonical.rsplit("\n", 2)[1]
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+    signature = _signature(credentials, scope, to_sign)
     authorization = (
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
     headers += [*unsigned_token, ("Authorization", authorization)]
-    signed = Request(request.method, request.url, tuple(headers), request.body)
-    return Signed(signed, canonical, to_sign, signature)
+    request = Request(request.method, request.url, tuple(headers), request.body)
+    return Signed(request, canonical, to_sign, signature)
 
 
 def presign(
@@ -751,7 +751,7 @@ def presign(
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
     to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+    signature = _signature(credentials, scope, to_sign)
     url = _with_query(url, [*unsigned_token, ("X-Amz-Signature", signature)])
     signed = Request(request.method, url, tuple(headers), request.body)
     return Signed(signed, canonical, to_sign, signature)
@@ -939,6 +939,10 @@ def signing_key(secret_access_key: str, scope: str) -> bytes:
     for part in scope.split("/"):
         key = hmac_sha256(key, part)
     return key
+
+
+def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
+    return hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
 
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
@@ -1234,7 +1238,7 @@ def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
     variable, default = SHARED_FILES[which]
     path = environ.get(variable) or default
     home = environ.get("HOME") or environ.get("USERPROFILE") or ""
-    return path if path[0] != "~" else home and home + path[1:]
+    return path if not path.startswith(("~/", "~\\")) else home and home + path[1:]
 
 
 def read_shared_file(which: str, environ: Mapping[str, str]) -> Profiles:
@@ -1353,7 +1357,8 @@ class Settings:
         profiles = merged(self.config, self.credentials)
         self.profile = profiles.get(self.profile_name, {})
         self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
-        if self.profile_name not in profiles and (profile_name or named):
+        is_profile = self.profile_name in profiles and " " not in self.profile_name
+        if not is_profile and (profile_name or named):
             by = "in code" if profile_name else f"by {named[0]}"
             raise ConfigurationError(
                 f"profile {self.profile_name!r}, named {by}, is not in {self.files}; there are: "
@@ -1374,9 +1379,10 @@ class Settings:
     def get_flag(self, setting: str, argument: bool | None = None) -> bool:
         """A setting that is "true" or "false"; False when nobody says anything."""
         value, source = self.get(setting, argument)
-        if str(value).lower() not in ("true", "false", "none"):
+        text = "false" if value is None else str(value).lower()
+        if text not in ("true", "false"):
             raise ConfigurationError(f"{setting}, {source}: {value!r} is neither true nor false")
-        return str(value).lower() == "true"
+        return text == "true"
 
     def get_count(self, setting: str, argument: int | None, default: int) -> int:
         """A setting that is a whole number from 1 on."""
@@ -1630,13 +1636,13 @@ class UrllibTransport:
         if tunnel:
             headers = dict(outer.header_items())  # ProxyHandler's Proxy-Authorization
             connection.set_tunnel(target.hostname or "", target.port or 443, headers)
+        tls = self._tls() if outer.type == "https" else None
         stage = "proxy" if tunnel else "connect"
         try:
             connection.connect()
-            if outer.type == "https":
-                stage = "tls"
-                name = target.hostname if tunnel else server.hostname
-                connection.sock = self._tls().wrap_socket(connection.sock, server_hostname=name)
+            if tls:
+                stage, name = "tls", target.hostname if tunnel else server.hostname
+                connection.sock = tls.wrap_socket(connection.sock, server_hostname=name)
         except (OSError, HTTPException) as error:
             connection.close()
             raise transport_error(stage, error, outer.host) from error
@@ -1982,8 +1988,7 @@ class Client:
         random: Callable[[], float] = random_fraction,
     ) -> None:
         self._settings = settings = Settings(environment(environ), profile_name)
-        self._profile_name = profile_name
-        self.sources: dict[str, str] = {}
+        self._profile_name, self._quota, self._skew = profile_name, RetryQuota(), 0.0
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
@@ -1996,17 +2001,16 @@ class Client:
             connect_timeout=connect_timeout, read_timeout=read_timeout,
             ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
         )  # fmt: skip
-        self._quota, self._skew = RetryQuota(), 0.0
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
 
     def _resolve(
         self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
     ) -> None:
-        """Set region and endpoint, and note where they come from."""
+        """Set region and endpoint, and note in `sources` where they come from."""
         settings = self._settings
-        region, self.sources["region"] = settings.get("region", region)
+        region, region_source = settings.get("region", region)
         url, source = settings.endpoint_url("sagemaker_runtime", url)
-        self.sources["endpoint"] = source if url else "the region"
+        self.sources = {"region": region_source, "endpoint": source if url else "the region"}
         self.endpoint_url = resolve_endpoint(
             region,
             use_fips=settings.get_flag("use_fips_endpoint", fips),

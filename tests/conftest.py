@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
+set_hypothesis_home_dir(Path(tempfile.gettempdir(), "hypothesis"))  # its own caches
 settings.register_profile(
     "checkout",
     deadline=None,

@@ -181,11 +181,11 @@ def test_without_a_region_the_error_says_where_to_set_it(region):
 
 @pytest.mark.parametrize(
     "region",
-    "evil.example/|us-east-1\r\nX-Injected: 1|us-east-1\n|\nus-east-1|us east 1|us.east.1|"
-    "us_east_1|us-east-1@evil|us-east-1:80|us-east-1#|us-east-1?|ü-east-1|u\u0660-east-1|\0".split(
-        "|"
-    )
-    + ["a" * 64, 5],
+    [
+        *("evil.example/", "us-east-1\r\nX-Injected: 1", "us-east-1\n", "\nus-east-1", "\0"),
+        *("us east 1", "us.east.1", "us_east_1", "us-east-1@evil", "us-east-1:80", "us-east-1#"),
+        *("us-east-1?", "ü-east-1", "u\u0660-east-1", "a" * 64, 5),
+    ],
 )
 def test_a_region_is_one_host_label(region):
     with pytest.raises(smasync.ConfigurationError, match="is not a region: .*1 to 63"):
@@ -209,10 +209,10 @@ def test_an_endpoint_url_is_used_as_it_is_given(given, used):
 
 
 @pytest.mark.parametrize(
-    ("switch", "name"), [("use_fips", "FIPS"), ("use_dualstack", "Dualstack")]
+    ("switch", "name"), [("use_fips", "FIPS"), ("use_dualstack", "[Dd]ual-?stack")]
 )
 def test_an_endpoint_url_excludes_the_switches(switch, name):
-    with pytest.raises(smasync.ConfigurationError, match=f"{name} and a custom endpoint"):
+    with pytest.raises(smasync.ConfigurationError, match=f"{name}.* custom endpoint"):
         smasync.resolve_endpoint(
             "us-east-1", endpoint_url="http://localhost:8080", **{switch: True}
         )

@@ -417,7 +417,7 @@ TEXT_RULES = {
     "ContentType": (0, 1024, rf"\A{PRINTABLE}\Z"),
     "Accept": (0, 1024, rf"\A{PRINTABLE}\Z"),
     "CustomAttributes": (0, 1024, rf"\A{PRINTABLE}\Z"),
-    "InferenceId": (1, 64, r"\A[^\s\x7f-\U0010ffff][ -~]*\Z"),
+    "InferenceId": (1, 64, r"\A[!-~][ -~]*\Z"),
     "S3OutputPathExtension": (1, 512, r"\A(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+\Z"),
     "Filename": (1, 32, r"\A(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9\-_\.]*\Z"),
 }

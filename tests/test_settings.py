@@ -151,9 +151,7 @@ SYNTAX = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("config", "credentials", "profiles"), SYNTAX.values(), ids=list(SYNTAX.keys())
-)
+@pytest.mark.parametrize(("config", "credentials", "profiles"), SYNTAX.values(), ids=SYNTAX.keys())
 def test_files_are_read_as_the_sdks_read_them(files, config, credentials, profiles):
     assert load_profiles(files(config, credentials)) == profiles
 
@@ -179,7 +177,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("which", "header"), [("config", "[profile x]"), ("credentials", "[x]")])
-@pytest.mark.parametrize(("text", "line"), BROKEN.values(), ids=list(BROKEN.keys()))
+@pytest.mark.parametrize(("text", "line"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_file_is_named_with_its_line(files, text, line, which, header, newline):
     text = text.replace("HEADER", header).replace("\n", newline)
     environ = files(**{which: text.encode()})
@@ -284,7 +282,14 @@ def test_one_file_is_enough(home):
 
 NAME = "abcdefghijklmnopqrstuvwxyz0123456789-_/.%@:+"
 PIECES = ["[", "]", "=", "#", ";", " ", "\t", "\n", "\r\n", "\ufeff", "é", "a", "b =", "  c"]
-PIECES += ["profile ", "[profile x]\n", "[x]\n", "[default]\n", "[services y]\n", "s3 =\n  a = 1\n"]
+PIECES += [
+    "profile ",
+    "[profile x]\n",
+    "[x]\n",
+    "[default]\n",
+    "[services y]\n",
+    "s3 =\n  a = 1\n",
+]
 any_text = st.one_of(
     st.text().map(str.encode),
     st.lists(st.sampled_from(PIECES)).map(lambda pieces: "".join(pieces).encode()),
@@ -477,12 +482,15 @@ def placed(files, places):
     return Client(environ=files(config + services, **environ), **arguments)
 
 
-@pytest.mark.parametrize(("look", "here", "_"), STEPS.values(), ids=list(STEPS.keys()))
+@pytest.mark.parametrize(("look", "here", "_"), STEPS.values(), ids=STEPS.keys())
 def test_the_strongest_place_that_has_a_setting_wins(files, look, here, _):
     assert look(placed(files, here)) == here[0][2]
 
 
-@pytest.mark.parametrize(("look", "here", "before"), STEPS.values(), ids=list(STEPS.keys()))
+WEAKER = {name: step for name, step in STEPS.items() if step[2]}
+
+
+@pytest.mark.parametrize(("look", "here", "before"), WEAKER.values(), ids=WEAKER.keys())
 def test_an_empty_variable_or_property_counts_as_unset(files, look, here, before):
     emptied = [
         (place, None if place.startswith("argument ") else "", "")
@@ -500,7 +508,7 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize(("setting", "places"), SOURCES.values(), ids=list(SOURCES.keys()))
+@pytest.mark.parametrize(("setting", "places"), SOURCES.values(), ids=SOURCES.keys())
 def test_a_client_knows_where_a_setting_came_from(files, setting, places):
     source = placed(files, places).sources[setting]
     place = places[0][0]
@@ -516,7 +524,9 @@ def test_there_are_no_switches_unless_somebody_asks(files):
 
 def test_both_switches_may_be_on(files):
     environ = files(AWS_USE_FIPS_ENDPOINT="true", AWS_USE_DUALSTACK_ENDPOINT="true")
-    assert host_of(Client("us-west-2", environ=environ)) == "runtime.sagemaker-fips.us-west-2.api.aws"
+    assert (
+        host_of(Client("us-west-2", environ=environ)) == "runtime.sagemaker-fips.us-west-2.api.aws"
+    )
 
 
 # --- the profile ----------------------------------------------------------------------------------
@@ -556,9 +566,7 @@ def test_the_profile_is_the_one_named_first(files, argument, environ, region):
         (None, {"AWS_DEFAULT_PROFILE": "nobody"}, "AWS_DEFAULT_PROFILE"),
     ],
 )
-def test_an_unknown_profile_is_an_error_that_lists_the_known_ones(
-    files, argument, environ, named
-):
+def test_an_unknown_profile_is_an_error_that_lists_the_known_ones(files, argument, environ, named):
     environ = files(PROFILES, "[three]\na = 1", **environ)
     with pytest.raises(ConfigurationError) as raised:
         Client("us-east-1", profile_name=argument, environ=environ)
@@ -647,7 +655,9 @@ def test_a_services_section_without_the_service_says_nothing(files):
         assert host_of(Client("us-west-2", environ=files(config + others))) == "p"
 
 
-@pytest.mark.parametrize("text", ["ftp://x", "http://u:hunter2@x", "http://x:99999", "x", "http://"])
+@pytest.mark.parametrize(
+    "text", ["ftp://x", "http://u:hunter2@x", "http://x:99999", "x", "http://"]
+)
 @pytest.mark.parametrize("place", [place for place, _, _ in PRECEDENCE["endpoint URL"][1][:-1]])
 def test_a_malformed_endpoint_url_is_an_error_that_names_its_source(files, place, text):
     with pytest.raises(ConfigurationError) as raised:
@@ -712,7 +722,15 @@ def test_no_region_at_all_is_an_error_that_says_where_to_set_it(files, region):
         Client(region, environ=environ)
 
 
-REGIONS = ["us-east-1\r\n", "us-east-1\r\nX: y", "evil.example/", "a@b", "us_east_1", "é", "a" * 64]
+REGIONS = [
+    "us-east-1\r\n",
+    "us-east-1\r\nX: y",
+    "evil.example/",
+    "a@b",
+    "us_east_1",
+    "é",
+    "a" * 64,
+]
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -728,7 +746,7 @@ def test_a_region_that_is_no_host_label_is_refused_wherever_it_is_from(files, re
             placed(files, [place])
 
 
-def test_a_region_with_a_line_break_at_its_end_in_a_file_is_only_its_text(files):
+def test_the_line_end_in_a_file_is_no_part_of_the_region(files):
     assert Client(environ=files("[default]\r\nregion = us-west-2\r\n")).region_name == "us-west-2"
 
 
@@ -743,7 +761,9 @@ def https():
     gc.collect()  # a connection that was left open is an error here
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "text"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no certificate"], ids=["missing", "empty", "text"]
+)
 @pytest.mark.parametrize(
     "places",
     [
@@ -787,7 +807,7 @@ def test_the_user_agent_that_is_sent_names_the_application(files):
     assert sent[0].split(" ")[-1] == "app/my-app-1--"
 
 
-def test_files_are_read_when_a_client_is_made_and_the_environment_is_not_kept_from_changing(files):
+def test_the_files_are_read_when_a_client_is_made(files):
     environ = files(PROFILES)
     before = Client(environ=environ)
     files("[default]\nregion = ap-south-1")

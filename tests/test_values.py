@@ -79,7 +79,8 @@ def test_a_repr_hides_secrets(record):
 
 
 def test_a_repr_shows_what_a_log_needs():
-    assert repr(RECORDS["Credentials"]) == "<Credentials AKIDEXAMPLE, <token, 15 characters>>"
+    assert repr(RECORDS["Credentials"]).startswith("<Credentials AKIDEXAMPLE, ")
+    assert "no session token" in repr(Credentials("AKIDEXAMPLE", SECRET))
     assert "POST https://example.com/a?…" in repr(REQUEST)
     assert "('Host', 'example.com')" in repr(REQUEST)
     assert "<hidden, 7 characters>" in repr(REQUEST)

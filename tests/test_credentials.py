@@ -1,0 +1,718 @@
+"""Section 10: who is asked for credentials, in which order, and how those that end are renewed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import inspect
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smasync import (
+    Client,
+    ClientError,
+    ConfigurationError,
+    Credentials,
+    CredentialsError,
+    Response,
+    resolve_credentials,
+)
+
+CALL = {"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json"}
+NAMES = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+VARIABLES = tuple(name.upper() for name in NAMES)
+ACCEPTED = Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),), b"")
+FILES = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FILE"}
+HEADERS = {"config": "[profile x]", "credentials": "[x]"}
+SECONDS = 10  # to wait for another thread before the test fails
+NOW = 1440938160.0
+
+
+def keys(name, token=False):
+    """Three texts that say whose they are; the last is None unless there is a token."""
+    return (f"AKID-{name}", f"SECRET-{name}", f"TOKEN-{name}" if token else None)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A function that writes key triples into the two files, under profile x, and returns the
+    environment that names them, and nothing that could lead to other credentials."""
+
+    def write(**triples):
+        environ = {"AWS_EC2_METADATA_DISABLED": "true"}
+        for which, variable in FILES.items():
+            environ[variable] = str(tmp_path / which)
+            rows = zip(NAMES, triples.get(which, ()))
+            lines = [HEADERS[which], *(f"{name}={text}" for name, text in rows if text)]
+            (tmp_path / which).write_bytes("\n".join(lines).encode())
+        return environ
+
+    return write
+
+
+def variables(triple):
+    return {name: text for name, text in zip(VARIABLES, triple) if text}
+
+
+def used(client):
+    """Key id and token that a client signs with, once the signature is shown to be the secret's."""
+    signed = client.explain(**CALL)
+    headers = dict(signed.request.headers)
+    key_id = headers["Authorization"].partition("Credential=")[2].partition("/")[0]
+    key = ("AWS4" + key_id.replace("AKID", "SECRET")).encode()
+    for part in [*signed.string_to_sign.split("\n")[2].split("/"), signed.string_to_sign]:
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    assert signed.signature == key.hex()
+    return key_id, headers.get("X-Amz-Security-Token")
+
+
+# --- who is asked first ---------------------------------------------------------------------------
+
+CALLABLE = {"credentials": lambda: Credentials(*keys("callable"))}
+RECORD = {"credentials": Credentials(*keys("record", token=True))}
+EXPLICIT = dict(zip(NAMES, keys("explicit", token=True)))
+# what it shows: (arguments, whether the environment has keys, more variables, files that have
+# keys in profile x; whose keys are used, what the client says of their source)
+CHAIN = {
+    "keys in the call": (EXPLICIT, True, {}, "credentials config", "explicit", "argument"),
+    "a record": (RECORD, True, {}, "credentials config", "record", "argument"),
+    "a callable": (CALLABLE, True, {}, "credentials config", "callable", "argument"),
+    "arguments beat a profile in code": (
+        {**EXPLICIT, "profile_name": "x"}, True, {}, "credentials", "explicit", "argument"
+    ),
+    "the environment": ({}, True, {}, "", "environment", "environment"),
+    "the environment beats AWS_PROFILE": (
+        {}, True, {"AWS_PROFILE": "x"}, "credentials config", "environment", "environment"
+    ),
+    "a profile in code beats the environment": (
+        {"profile_name": "x"}, True, {}, "credentials config", "credentials", "profile"
+    ),
+    "a profile in code beats the environment from config too": (
+        {"profile_name": "x"}, True, {}, "config", "config", "profile"
+    ),
+    "AWS_PROFILE without keys in the environment": (
+        {}, False, {"AWS_PROFILE": "x"}, "credentials config", "credentials", "profile"
+    ),
+    "empty variables are none": (
+        {}, False, {"AWS_PROFILE": "x", **dict.fromkeys(VARIABLES, "")}, "config", "config",
+        "profile",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "in_environment", "more", "which", "whose", "source"),
+    CHAIN.values(),
+    ids=CHAIN.keys(),
+)
+def test_the_first_in_the_chain_that_has_keys_wins(
+    files, arguments, in_environment, more, which, whose, source
+):
+    environ = {**files(**{name: keys(name) for name in which.split()}), **more}
+    if in_environment:
+        environ.update(variables(keys("environment")))
+    client = Client("us-east-1", environ=environ, **arguments)
+    token = "TOKEN-" + whose if whose in ("explicit", "record") else None
+    assert used(client) == ("AKID-" + whose, token)
+    assert source in client.sources["credentials"]
+
+
+def test_resolving_asks_the_same_chain(files):
+    environ = {**files(config=keys("config"), credentials=keys("credentials", token=True))}
+    environ.update(variables(keys("environment", token=True)))
+    environment = Credentials(*keys("environment", token=True))
+    profile = Credentials(*keys("credentials", token=True))
+    assert resolve_credentials(environ=environ) == environment
+    assert resolve_credentials(environ={**environ, "AWS_PROFILE": "x"}) == environment
+    assert resolve_credentials("x", environ=environ) == profile
+    for name in VARIABLES:
+        del environ[name]
+    assert resolve_credentials(environ={**environ, "AWS_PROFILE": "x"}) == profile
+
+
+def test_the_default_profile_is_asked_when_none_is_named(files, tmp_path):
+    environ = files()
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = AKID-d\naws_secret_access_key = SECRET-d # comment\n"
+    )
+    assert resolve_credentials(environ=environ) == Credentials("AKID-d", "SECRET-d")
+
+
+def test_resolving_takes_these_parameters():
+    parameters = inspect.signature(resolve_credentials).parameters.values()
+    assert [(each.name, each.kind.name, each.default) for each in parameters] == [
+        ("profile_name", "POSITIONAL_OR_KEYWORD", None),
+        ("region_name", "KEYWORD_ONLY", None),
+        ("environ", "KEYWORD_ONLY", None),
+        ("transport", "KEYWORD_ONLY", None),
+        ("clock", "KEYWORD_ONLY", None),
+    ]
+
+
+def test_what_was_resolved_hides_its_secrets_and_survives_pickling(files):
+    environ = {**files(), **variables(keys("environment", token=True))}
+    credentials = resolve_credentials(environ=environ)
+    assert pickle.loads(pickle.dumps(credentials)) == credentials
+    for shown in (repr(credentials), str(credentials), f"{[credentials]}"):
+        assert "AKID-environment" in shown
+        assert "SECRET" not in shown
+        assert "TOKEN" not in shown
+    with pytest.raises(AttributeError):
+        credentials.secret_access_key = "other"
+
+
+@pytest.mark.parametrize("given", [CALLABLE, RECORD], ids=["a callable", "a record"])
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_and_credentials_in_one_call_are_an_error(files, name, given):
+    with pytest.raises(ConfigurationError, match="not both"):
+        Client("us-east-1", environ=files(), **given, **{name: "text"})
+
+
+# --- three keys of one place ----------------------------------------------------------------------
+
+PAIR, TRIPLE, TOKEN = (True, True, False), (True, True, True), (False, False, True)
+NOTHING = (False, False, False)
+# what it shows: (what the environment, the credentials file and the config file have;
+# whose keys are used, whether with a token)
+MIXED = {
+    "no token from config": (NOTHING, PAIR, TRIPLE, "credentials", False),
+    "no pair from config for a token": (NOTHING, TRIPLE, PAIR, "credentials", True),
+    "config alone": (NOTHING, NOTHING, TRIPLE, "config", True),
+    "a token beside a triple in config": (NOTHING, TOKEN, TRIPLE, "config", True),
+    "a token beside a pair in config": (NOTHING, TOKEN, PAIR, "config", False),
+    "no token from a file": (PAIR, TRIPLE, TRIPLE, "environment", False),
+    "no token from the environment": (TOKEN, PAIR, NOTHING, "credentials", False),
+    "no token from anywhere": (TOKEN, TOKEN, PAIR, "config", False),
+}
+
+
+def chosen(name, parts):
+    return tuple(text if part else None for text, part in zip(keys(name, token=True), parts))
+
+
+@pytest.mark.parametrize(
+    ("environment", "credentials", "config", "whose", "token"), MIXED.values(), ids=MIXED.keys()
+)
+def test_the_three_keys_come_from_one_place(files, environment, credentials, config, whose, token):
+    triples = {"credentials": chosen("credentials", credentials)}
+    environ = files(config=chosen("config", config), **triples)
+    environ.update(variables(chosen("environment", environment)), AWS_PROFILE="x")
+    assert resolve_credentials(environ=environ) == Credentials(*keys(whose, token))
+
+
+def test_a_token_in_the_environment_is_none_of_the_keys_in_the_call(files):
+    environ = {**files(), **variables(keys("environment", token=True))}
+    arguments = dict(zip(NAMES[:2], keys("call")))
+    assert used(Client("us-east-1", environ=environ, **arguments)) == ("AKID-call", None)
+
+
+def placed(files, place, triple, **arguments):
+    """A function that asks for credentials where `place` has these three, and weaker places have
+    good ones; and the names of the three there."""
+    weaker = ("the call", "the environment", "credentials", "config")
+    weaker = weaker[weaker.index(place) + 1 :]
+    triples = {which: keys(which) for which in FILES if which in weaker}
+    if place in FILES:
+        triples[place] = triple
+    environ = {**files(**triples), "AWS_PROFILE": "x"}
+    if "the environment" in weaker:
+        environ.update(variables(keys("environment")))
+    if place == "the environment":
+        environ.update(variables(triple))
+    if place == "the call":
+        arguments = dict(zip(NAMES, triple))
+        return lambda: Client("us-east-1", environ=environ, **arguments).explain(**CALL), NAMES
+    names = VARIABLES if place == "the environment" else NAMES
+    return lambda: resolve_credentials(environ=environ), names
+
+
+PLACES = pytest.mark.parametrize("place", ["the call", "the environment", "credentials", "config"])
+
+
+@PLACES
+@pytest.mark.parametrize("token", [None, "TOKEN"])
+@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.parametrize("empty", [None, ""])
+def test_half_a_pair_is_an_error_that_names_the_other_half(files, place, missing, empty, token):
+    triple = ["AKIDEXAMPLE", "hunter2", token]
+    triple[missing] = empty
+    ask, names = placed(files, place, triple)
+    with pytest.raises(CredentialsError) as raised:
+        ask()
+    text = str(raised.value)
+    assert f"no {names[missing]}" in text
+    assert place in text
+    assert ("'x'" in text) == (place in FILES)
+    assert "hunter2" not in text
+
+
+def test_a_session_token_alone_is_an_error(files):
+    with pytest.raises(CredentialsError, match="aws_session_token"):
+        Client("us-east-1", environ=files(), aws_session_token="hunter2").explain(**CALL)
+    for place in ("the environment", "credentials", "config"):
+        triples = {place: (None, None, "hunter2")} if place in FILES else {}
+        environ = {**files(**triples), "AWS_PROFILE": "x"}
+        if not triples:
+            environ["AWS_SESSION_TOKEN"] = "hunter2"
+        with pytest.raises(CredentialsError) as raised:
+            resolve_credentials(environ=environ)
+        assert "hunter2" not in f"{raised.value} {raised.value!r} {raised.value.tried}"
+
+
+# --- text that cannot be a key --------------------------------------------------------------------
+
+WRONG = {
+    "a space": " ", "a tab": "\t", "a line feed": "\n", "a carriage return": "\r", "NUL": "\0",
+    "DEL": "\x7f", "a letter beyond ASCII": "é", "a no-break space": "\xa0",
+}  # fmt: skip
+
+
+@PLACES
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+def test_a_character_that_keys_do_not_have_is_named_and_the_key_is_not_quoted(
+    files, place, which, wrong
+):
+    triple = ["AKIDEXAMPLE", "SECRET", "TOKEN"]
+    triple[which] = f"hunter2{wrong}hunter3"
+    if place in FILES:  # a line break in a file is a continuation line
+        triple[which] = triple[which].replace("\n", "\n  ")
+    ask, _ = placed(files, place, triple)
+    with pytest.raises(CredentialsError, match="position 7 of 15") as raised:
+        ask()
+    error = raised.value
+    assert place in str(error)
+    assert NAMES[which][4:] in str(error)
+    while error is not None:
+        assert "hunter" not in f"{error} {error!r} {getattr(error, 'tried', '')}"
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_line_break_that_was_copied_along_is_found(files, which):
+    triple = list(keys("copied", token=True))
+    triple[which] += "\n"
+    position = len(triple[which]) - 1
+    with pytest.raises(CredentialsError, match=f"position {position} of {position + 1}"):
+        resolve_credentials(environ={**files(), **variables(triple)})
+
+
+visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+
+
+def test_any_visible_text_is_taken_as_it_is(files):
+    @given(visible, visible, st.none() | visible)
+    def check(*triple):
+        environ = {**files(), **variables(triple)}
+        assert resolve_credentials(environ=environ) == Credentials(*triple)
+        for which in FILES:
+            environ = files(**{which: triple})
+            assert resolve_credentials("x", environ=environ) == Credentials(*triple)
+
+    check()
+
+
+# --- when nobody has any --------------------------------------------------------------------------
+
+
+def test_when_nothing_answers_the_error_says_what_was_looked_for(files):
+    environ = {**files(), "AWS_PROFILE": "x"}
+    with pytest.raises(CredentialsError) as raised:
+        resolve_credentials(environ=environ)
+    tried, text = raised.value.tried, str(raised.value)
+    providers = [provider for provider, _ in tried]
+    assert providers.index("environment") < providers.index("profile")
+    found = dict(tried)
+    assert "AWS_ACCESS_KEY_ID" in found["environment"]
+    for part in ("'x'", "aws_access_key_id", *(environ[name] for name in FILES.values())):
+        assert part in found["profile"]
+    position = 0
+    for provider, what in tried:
+        position = text.index(f"{provider}: {what}", position)
+
+
+def test_when_a_profile_is_named_in_code_the_error_says_why_the_environment_is_not_used(files):
+    environ = {**files(), **variables(keys("environment"))}
+    with pytest.raises(CredentialsError) as raised:
+        resolve_credentials("x", environ=environ)
+    assert "named in code" in dict(raised.value.tried)["environment"]
+
+
+def test_without_a_home_the_error_still_names_the_files():
+    with pytest.raises(CredentialsError, match="'default'.*config.*credentials"):
+        resolve_credentials(environ={"AWS_EC2_METADATA_DISABLED": "true"})
+
+
+def test_a_provider_that_fails_ends_the_search_and_is_the_last_one_tried(files):
+    environ = {**files(credentials=("AKID", None, None), config=keys("config"))}
+    with pytest.raises(CredentialsError) as raised:
+        resolve_credentials(environ={**environ, "AWS_PROFILE": "x"})
+    assert raised.value.tried[0][0] == "environment"
+    assert raised.value.tried[-1] == ("profile", str(raised.value))
+    environ.update(AWS_ACCESS_KEY_ID="AKID")
+    with pytest.raises(CredentialsError) as raised:
+        resolve_credentials(environ={**environ, "AWS_PROFILE": "x"})
+    assert raised.value.tried == (("environment", str(raised.value)),)
+
+
+def test_a_client_without_credentials_can_be_made_and_cannot_call(files):
+    sent = []
+    client = Client("us-east-1", environ=files(), transport=sent.append)
+    with pytest.raises(CredentialsError) as raised:
+        client.invoke_endpoint_async(**CALL)
+    assert len(raised.value.tried) > 1
+    assert not sent
+
+
+# --- credentials that are renewed -----------------------------------------------------------------
+
+
+class Loader:
+    """A callable that gives the credentials of each load in turn, the last one for ever; an
+    exception among them is raised."""
+
+    def __init__(self, *answers):
+        self.answers, self.calls = answers, 0
+
+    def __call__(self):
+        self.calls += 1
+        answer = self.answers[min(self.calls, len(self.answers)) - 1]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class Clock:
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+def until(name, minutes=60.0):
+    """Credentials that end so many minutes from NOW."""
+    return Credentials(*keys(name, token=True), expires_at=NOW + minutes * 60)
+
+
+@pytest.fixture
+def renewing(files):
+    """A function that makes a client of a loader, and returns it with its clock."""
+
+    def make(load, **more):
+        clock = Clock()
+        arguments = {"transport": lambda request, **_: ACCEPTED, **more}
+        client = Client(
+            "us-east-1", environ=files(), credentials=load, clock=clock, sleep=lambda _: None,
+            random=lambda: 0.0, **arguments,
+        )  # fmt: skip
+        return client, clock
+
+    return make
+
+
+def whose(client):
+    return used(client)[0].replace("AKID-", "")
+
+
+def test_a_callable_is_called_once_and_not_before_it_is_needed(renewing):
+    load = Loader(Credentials(*keys("one")), Credentials(*keys("two")))
+    client, clock = renewing(load)
+    assert load.calls == 0
+    for _ in range(5):
+        client.invoke_endpoint_async(**CALL)
+        assert whose(client) == "one"
+        clock.now += 86400
+    assert load.calls == 1
+
+
+LEFT = {
+    "an hour": (60, "one", 1), "just over 15 minutes": (15.02, "one", 1),
+    "just under 15 minutes": (14.98, "two", 2), "just over 10": (10.02, "two", 2),
+    "just under 10": (9.98, "two", 2), "nothing": (0, "two", 2), "less than nothing": (-5, "two", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("minutes", "name", "calls"), LEFT.values(), ids=LEFT.keys())
+def test_credentials_are_renewed_15_minutes_before_they_end(renewing, minutes, name, calls):
+    load = Loader(until("one", 60), until("two", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += (60 - minutes) * 60
+    for _ in range(3):
+        assert whose(client) == name
+        assert load.calls == calls
+
+
+FAILURES = {"CredentialsError": CredentialsError("try later"), "OSError": OSError("try later"),
+            "RuntimeError": RuntimeError("try later")}  # fmt: skip
+failures = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+
+
+@failures
+def test_a_failure_between_15_and_10_minutes_is_tolerated_and_tried_again(renewing, failure):
+    load = Loader(until("one", 60), failure, failure, until("two", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += 46 * 60
+    assert [whose(client) for _ in range(3)] == ["one", "one", "two"]
+    assert load.calls == 4
+
+
+@failures
+@pytest.mark.parametrize("minutes", [51, 59, 61])
+def test_a_failure_in_the_last_10_minutes_is_raised_and_tried_again(renewing, failure, minutes):
+    load = Loader(until("one", 60), failure, failure, until("two", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += minutes * 60
+    for _ in range(2):
+        with pytest.raises(type(failure), match="try later"):
+            client.invoke_endpoint_async(**CALL)
+    assert whose(client) == "two"
+    assert load.calls == 4
+
+
+@failures
+def test_a_failure_of_the_first_load_is_raised_and_tried_again(renewing, failure):
+    load = Loader(failure, until("one"))
+    client, _ = renewing(load)
+    with pytest.raises(type(failure), match="try later"):
+        client.invoke_endpoint_async(**CALL)
+    assert whose(client) == "one"
+
+
+def test_a_callable_that_returns_none_is_an_error_that_says_so(renewing):
+    client, _ = renewing(lambda: None)
+    with pytest.raises(CredentialsError):
+        client.invoke_endpoint_async(**CALL)
+
+
+class SlowLoader(Loader):
+    """A loader that gives a second thread the time to come in beside the first one."""
+
+    def __init__(self, *answers):
+        super().__init__(*answers)
+        self.inside, self.crowd, self.beside = 0, threading.Event(), threading.Lock()
+
+    def __call__(self):
+        with self.beside:
+            self.inside += 1
+            if self.inside > 1:
+                self.crowd.set()
+        self.crowd.wait(0.1)
+        with self.beside:
+            self.inside -= 1
+        return super().__call__()
+
+
+def at_once(function, threads=16):
+    """What the function returns in each of so many threads that start together."""
+    barrier = threading.Barrier(threads)
+
+    def run(_):
+        barrier.wait(SECONDS)
+        return function()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+def test_16_threads_load_once(renewing):
+    load = SlowLoader(until("one"), until("two"))
+    client, _ = renewing(load)
+    assert at_once(lambda: whose(client)) == ["one"] * 16
+    assert (load.calls, load.crowd.is_set()) == (1, False)
+
+
+def test_16_threads_renew_once_and_all_have_the_new_ones_in_the_last_10_minutes(renewing):
+    load = SlowLoader(until("one", 60), until("two", 600), until("three", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += 55 * 60
+    assert at_once(lambda: whose(client)) == ["two"] * 16
+    assert (load.calls, load.crowd.is_set()) == (2, False)
+
+
+class HeldLoader(Loader):
+    """A loader whose second load waits until it is let go."""
+
+    def __init__(self, *answers):
+        super().__init__(*answers)
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self):
+        answer = super().__call__()
+        if self.calls > 1:
+            self.entered.set()
+            assert self.go.wait(SECONDS)
+        return answer
+
+
+def test_between_15_and_10_minutes_one_thread_renews_and_no_other_waits(renewing):
+    load = HeldLoader(until("one", 60), until("two", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += 46 * 60
+    with ThreadPoolExecutor(1) as pool:
+        renews = pool.submit(whose, client)
+        assert load.entered.wait(SECONDS)
+        assert at_once(lambda: whose(client)) == ["one"] * 16
+        assert not renews.done()
+        load.go.set()
+        assert renews.result(SECONDS) == "two"
+    assert whose(client) == "two"
+    assert load.calls == 2
+
+
+def test_in_the_last_10_minutes_everybody_waits(renewing):
+    load = HeldLoader(until("one", 60), until("two", 600))
+    client, clock = renewing(load)
+    assert whose(client) == "one"
+    clock.now += 51 * 60
+    with ThreadPoolExecutor(2) as pool:
+        renews = pool.submit(whose, client)
+        assert load.entered.wait(SECONDS)
+        waits, returned = pool.submit(whose, client), threading.Event()
+        waits.add_done_callback(lambda _: returned.set())
+        assert not returned.wait(0.1)
+        load.go.set()
+        assert [renews.result(SECONDS), waits.result(SECONDS)] == ["two", "two"]
+    assert load.calls == 2
+
+
+# --- credentials that the service calls expired ---------------------------------------------------
+
+
+class Service:
+    """A transport that answers with each of these in turn, and keeps whose keys it was sent."""
+
+    def __init__(self, *answers):
+        self.answers, self.signers = list(answers), []
+
+    def __call__(self, request, *, timeout=None):
+        text = dict(request.headers)["Authorization"].partition("AKID-")[2]
+        self.signers.append(text.partition("/")[0])
+        return self.answers.pop(0)
+
+
+def refusal(code, status=400):
+    return Response(status, (("x-amzn-errortype", code),), b'{"message": "no"}')
+
+
+EXPIRED, BUSY = refusal("ExpiredTokenException"), refusal("ServiceUnavailable", 503)
+RELOADS = {
+    # what it shows: answers; whose keys are loaded; whose keys are sent; code of the error, if any
+    "changed": ([EXPIRED, ACCEPTED], "one two", "one two", None),
+    "changed, under the other code": (
+        [refusal("ExpiredToken", 403), ACCEPTED], "one two", "one two", None
+    ),
+    "unchanged": ([EXPIRED, ACCEPTED], "one one two", "one", "ExpiredTokenException"),
+    "changed, and refused too": ([EXPIRED, EXPIRED, ACCEPTED], "one two three", "one two",
+                                 "ExpiredTokenException"),
+    "after another failure": ([BUSY, EXPIRED, ACCEPTED], "one two", "one one two", None),
+    "before another failure": ([EXPIRED, BUSY, ACCEPTED], "one two", "one two two", None),
+    "on the last attempt": ([BUSY, BUSY, EXPIRED, ACCEPTED], "one two", "one one one",
+                            "ExpiredTokenException"),
+    "another code": ([refusal("AccessDeniedException", 403), ACCEPTED], "one two", "one",
+                     "AccessDeniedException"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "loaded", "sent", "code"), RELOADS.values(), ids=RELOADS.keys()
+)
+def test_expired_credentials_are_reloaded_once_and_tried_if_they_changed(
+    renewing, answers, loaded, sent, code
+):
+    load = Loader(*map(until, loaded.split()))
+    service = Service(*answers)
+    client, _ = renewing(load, transport=service)
+    if code is None:
+        metadata = client.invoke_endpoint_async(**CALL)["ResponseMetadata"]
+        assert metadata["RetryAttempts"] == len(sent.split()) - 1
+    else:
+        with pytest.raises(ClientError) as raised:
+            client.invoke_endpoint_async(**CALL)
+        assert raised.value.code == code
+    assert service.signers == sent.split()
+    assert load.calls <= 2
+    if code is None:
+        assert load.calls == 2
+
+
+def test_unchanged_credentials_are_reloaded_exactly_once(renewing):
+    load = Loader(until("one"))
+    client, _ = renewing(load, transport=Service(EXPIRED, ACCEPTED))
+    with pytest.raises(ClientError, match="ExpiredTokenException"):
+        client.invoke_endpoint_async(**CALL)
+    assert load.calls == 2
+
+
+def test_keys_in_the_call_that_expired_are_sent_once(files):
+    service = Service(EXPIRED, ACCEPTED)
+    client = Client("us-east-1", environ=files(), transport=service, **EXPLICIT)
+    with pytest.raises(ClientError, match="ExpiredTokenException"):
+        client.invoke_endpoint_async(**CALL)
+    assert service.signers == ["explicit"]
+
+
+def test_16_threads_that_are_refused_reload_once(renewing):
+    barrier = threading.Barrier(16)
+    signers = []
+
+    def transport(request, *, timeout=None):
+        if "AKID-two" in dict(request.headers)["Authorization"]:
+            signers.append("two")
+            return ACCEPTED
+        barrier.wait(SECONDS)
+        signers.append("one")
+        return EXPIRED
+
+    load = SlowLoader(until("one"), until("two"), until("three"))
+    client, _ = renewing(load, transport=transport)
+    answers = at_once(lambda: client.invoke_endpoint_async(**CALL))
+    assert [answer["ResponseMetadata"]["RetryAttempts"] for answer in answers] == [1] * 16
+    assert sorted(signers) == ["one"] * 16 + ["two"] * 16
+    assert load.calls == 2
+
+
+@pytest.mark.parametrize("which", FILES)
+@pytest.mark.parametrize(
+    ("argument", "environ"),
+    [("x", {}), (None, {"AWS_PROFILE": "x"})],
+    ids=["profile in code", "AWS_PROFILE"],
+)
+def test_keys_that_were_written_to_the_file_meanwhile_are_used(files, which, argument, environ):
+    signers = []
+
+    def transport(request, *, timeout=None):
+        signers.append(dict(request.headers)["X-Amz-Security-Token"])
+        files(**{which: keys("new", token=True)})
+        return EXPIRED if len(signers) == 1 else ACCEPTED
+
+    environ.update(files(**{which: keys("old", token=True)}))
+    client = Client(
+        "us-east-1",
+        profile_name=argument,
+        environ=environ,
+        transport=transport,
+        sleep=lambda _: None,
+    )
+    client.invoke_endpoint_async(**CALL)
+    client.invoke_endpoint_async(**CALL)
+    assert signers == ["TOKEN-old", "TOKEN-new", "TOKEN-new"]
+
+
+def test_a_file_that_is_the_same_as_before_is_not_tried_again(files):
+    service = Service(EXPIRED, ACCEPTED)
+    environ = files(credentials=keys("old", token=True))
+    client = Client("us-east-1", profile_name="x", environ=environ, transport=service)
+    with pytest.raises(ClientError, match="ExpiredTokenException"):
+        client.invoke_endpoint_async(**CALL)
+    assert service.signers == ["old"]
