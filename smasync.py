@@ -165,8 +165,8 @@ class ClientError(Error):
         if not self.response:
             return super().__str__()
         retried = ""
-        if {"MaxAttemptsReached", "RetryAttempts"} <= self.metadata.keys():
-            retried = f" (reached max retries: {self.metadata.get('RetryAttempts')})"
+        if self.metadata.get("MaxAttemptsReached") and "RetryAttempts" in self.metadata:
+            retried = f" (reached max retries: {self.metadata['RetryAttempts']})"
         what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
         return f"{what}{retried}: {self.message}"
 
@@ -1445,8 +1445,11 @@ METADATA_HOSTS = frozenset(
 )
 
 
-class _Wire:
-    """A connected socket with one deadline for whatever is read or written until the next one."""
+class _Wire(io.RawIOBase):
+    """A connected socket with one deadline for whatever is read or written until the next one.
+
+    To http.client this is the socket, and to the reader that http.client makes, the raw file.
+    """
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
         self.sock, self.monotonic, self.deadline = sock, monotonic, 0.0
@@ -1465,8 +1468,20 @@ class _Wire:
         self.armed().sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What http.client reads an answer from."""
-        return io.BufferedReader(_WireReader(self))
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self.armed().recv_into(buffer)
+
+    def close(self) -> None:
+        """Nothing: http.client closes before an answer that ends with the connection is read."""
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self.sock.close()
 
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
@@ -1479,55 +1494,40 @@ class _Wire:
             return isinstance(error, BlockingIOError)
         return False
 
-    def close(self) -> None:
-        self.sock.close()
-
-
-class _WireReader(io.RawIOBase):
-    def __init__(self, wire: _Wire) -> None:
-        self.wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self.wire.armed().recv_into(buffer)
-
 
 class _Idle:
-    """Connections waiting for their next request; the one used last is the first out."""
+    """Wires waiting for their next request; the one used last is the first out."""
 
     def __init__(self) -> None:
         self.process, self.lock = os.getpid(), allocate_lock()
-        self.waiting: list[tuple[object, float, http.client.HTTPConnection]] = []
+        self.waiting: list[tuple[object, float, _Wire]] = []
 
-    def take(self, key: object, now: float) -> http.client.HTTPConnection | None:
-        """A connection for `key` that is still good; those found to be dead are closed."""
+    def take(self, key: object, now: float) -> _Wire | None:
+        """A wire for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
                 found = [entry for entry in self.waiting if entry[0] == key]
                 if not found:
                     return None
                 self.waiting.remove(found[-1])
-            _, since, connection = found[-1]
-            wire: Any = connection.sock
+            _, since, wire = found[-1]
             if now - since < MAX_IDLE_SECONDS and wire.is_quiet():
-                return connection
-            connection.close()
+                return wire
+            wire.hang_up()
 
-    def give(self, key: object, now: float, connection: http.client.HTTPConnection) -> None:
-        """Keep a connection; those that have waited longest make room for it."""
+    def give(self, key: object, now: float, wire: _Wire) -> None:
+        """Keep a wire; those that have waited longest make room for it."""
         with self.lock:
-            self.waiting.append((key, now, connection))
+            self.waiting.append((key, now, wire))
         self.close(keep=MAX_IDLE_CONNECTIONS)
 
     def close(self, keep: int = 0) -> None:
-        """Close all connections but the `keep` youngest."""
+        """Close all wires but the `keep` youngest."""
         with self.lock:
             surplus = self.waiting[: max(0, len(self.waiting) - keep)]
             del self.waiting[: len(surplus)]
-        for _, _, connection in surplus:
-            connection.close()
+        for _, _, wire in surplus:
+            wire.hang_up()
 
 
 class UrllibTransport:
@@ -1562,14 +1562,7 @@ class UrllibTransport:
     ) -> Response:
         """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
         riding: Any = (request, timeout, sink)  # urllib's own Request only carries the URL
-        try:
-            response: Any = self._opener(request.url).open(request.url, data=riding)
-        except Error:
-            raise
-        except ValueError:  # its text may have the proxy's password
-            raise ConfigurationError("a proxy's URL in the environment is malformed") from None
-        if not isinstance(response, Response):
-            raise ConfigurationError("a proxy's URL has to begin with http:// or https://")
+        response: Response = self._opener(request.url).open(request.url, data=riding)
         return response
 
     def close(self) -> None:
@@ -1598,57 +1591,58 @@ class UrllibTransport:
         """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
         riding: Any = outer.data
         request, timeout, sink = riding
-        if self._idle.process != os.getpid():  # a fork: the connections are still the parent's
+        if self._idle.process != os.getpid():  # a fork: the connections are the parent's, who
+            for _, _, wire in self._idle.waiting:  # notices nothing when we close our copies
+                wire.hang_up()
             self._idle = _Idle()
         idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
-        connection = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
+        wire = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
         try:
-            wire: Any = connection.sock
             wire.deadline = self.monotonic() + min(timeout or self.read_timeout, self.read_timeout)
-            answer = _exchange(connection, outer, request)
+            answer = _exchange(wire, outer, request)
             body, complete = self._body(answer, sink)
         except BaseException:
-            connection.close()
+            wire.hang_up()
             raise
         if complete and answer.isclosed() and not answer.will_close:
-            idle.give(key, self.monotonic(), connection)
+            idle.give(key, self.monotonic(), wire)
         else:
-            connection.close()
+            wire.hang_up()
         headers = tuple((name, header_text(value)) for name, value in answer.getheaders())
         return Response(answer.status, headers, body, complete)
 
     https_open = http_open
 
-    def _connect(
-        self, outer: urllib.request.Request, url: str, timeout: float | None
-    ) -> http.client.HTTPConnection:
+    def _connect(self, outer: urllib.request.Request, url: str, timeout: float | None) -> _Wire:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
-        from http.client import HTTPConnection, HTTPException
+        import socket
+        from http.client import HTTPException
         from urllib.parse import urlsplit
 
-        target = urlsplit(url)
+        target, server = urlsplit(url), urlsplit(f"//{outer.host}")
         tunnel = target.scheme == "https" and outer.host != target.netloc
-        default_port = 443 if outer.type == "https" and not tunnel else 80
-        server = urlsplit(f"//{outer.host}")
-        limit = min(self.connect_timeout, timeout or self.connect_timeout)
-        connection = HTTPConnection(server.hostname or "", server.port or default_port, limit)
-        connection.auto_open = 0
-        if tunnel:
-            headers = dict(outer.header_items())  # ProxyHandler's Proxy-Authorization
-            connection.set_tunnel(target.hostname or "", target.port or 443, headers)
         tls = self._tls() if outer.type == "https" else None
-        stage = "proxy" if tunnel else "connect"
+        address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
+        limit = min(self.connect_timeout, timeout or self.connect_timeout)
+        stage, wire = "connect", None
         try:
-            connection.connect()
+            sock = socket.create_connection(address, limit)
+            wire = _Wire(sock, self.monotonic)
+            wire.deadline = self.monotonic() + limit
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tunnel:
+                stage = "proxy"
+                _open_tunnel(wire, outer, target.hostname or "", target.port or 443)
             if tls:
                 stage, name = "tls", target.hostname if tunnel else server.hostname
-                connection.sock = tls.wrap_socket(connection.sock, server_hostname=name)
-        except (OSError, HTTPException) as error:
-            connection.close()
-            raise transport_error(stage, error, outer.host) from error
-        wire: Any = _Wire(connection.sock, self.monotonic)
-        connection.sock = wire
-        return connection
+                wire.sock = tls.wrap_socket(wire.armed(), server_hostname=name)
+        except BaseException as error:
+            if wire:
+                wire.hang_up()
+            if isinstance(error, (OSError, HTTPException)) and not isinstance(error, Error):
+                raise transport_error(stage, error, outer.host) from error
+            raise
+        return wire
 
     def _tls(self) -> ssl.SSLContext:
         """TLS 1.2 or newer, certificates verified; built once: reading the CAs takes long."""
@@ -1687,23 +1681,41 @@ class UrllibTransport:
         return b"".join(pieces)[: self.max_body_bytes], complete
 
 
+def _connection(wire: _Wire, host: str) -> http.client.HTTPConnection:
+    """What writes requests to a wire that is connected, and makes out answers."""
+    from http.client import HTTPConnection
+
+    connection, as_socket = HTTPConnection(host), wire  # type: HTTPConnection, Any
+    connection.sock, connection.auto_open = as_socket, 0
+    return connection
+
+
+def _open_tunnel(wire: _Wire, outer: urllib.request.Request, host: str, port: int) -> None:
+    """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    connection = _connection(wire, outer.host)
+    connection.putrequest("CONNECT", target, skip_host=True, skip_accept_encoding=True)
+    for name, value in (("Host", target), *outer.header_items()):  # Proxy-Authorization
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.response_class(connection.sock, method="CONNECT")
+    answer.begin()
+    if not 200 <= answer.status < 300:
+        advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
+        raise TransportError(
+            f"the proxy {outer.host} does not connect to {target}: HTTP {answer.status}{advice}",
+            kind="proxy", sent=False, retryable=answer.status >= 500,
+        )  # fmt: skip
+
+
 def _exchange(
-    connection: http.client.HTTPConnection, outer: urllib.request.Request, request: Request
+    wire: _Wire, outer: urllib.request.Request, request: Request
 ) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
     from http.client import HTTPException
 
-    has_host = any(name.lower() == "host" for name, _ in request.headers)
-    connection.putrequest(
-        request.method, outer.selector, skip_host=has_host, skip_accept_encoding=True
-    )
-    headers = (
-        request.headers if outer.type == "https" else (*request.headers, *outer.header_items())
-    )
-    for name, value in headers:
-        if not value.isprintable() and {"\r", "\n", "\0"}.intersection(value):
-            raise ParamValidationError(f"header {name}: has a line break or a NUL")
-        connection.putheader(name, value.encode())
+    connection = _connection(wire, outer.host)
+    _write_head(connection, outer, request)
     body: Any = request.body if isinstance(request.body, bytes) else request.body()
     failure: Exception | None = None
     try:
@@ -1720,6 +1732,28 @@ def _exchange(
         raise transport_error(stage, failure or error, outer.host) from (failure or error)
     answer.will_close = answer.will_close or failure is not None
     return answer
+
+
+def _write_head(
+    connection: http.client.HTTPConnection, outer: urllib.request.Request, request: Request
+) -> None:
+    """Method, URL and headers, byte by byte; nothing of it is sent yet."""
+    from http.client import HTTPException
+
+    has_host = any(name.lower() == "host" for name, _ in request.headers)
+    proxy_headers = outer.header_items() if outer.has_proxy() else []
+    what = "method or URL"
+    try:
+        connection.putrequest(
+            request.method, outer.selector, skip_host=has_host, skip_accept_encoding=True
+        )
+        for name, value in (*request.headers, *proxy_headers):
+            what = f"header {name!r}"
+            if not value.isprintable() and {"\r", "\n", "\0"}.intersection(value):
+                raise ValueError
+            connection.putheader(name, value.encode())
+    except (ValueError, HTTPException):
+        raise ParamValidationError(f"{what}: has characters that HTTP does not allow") from None
 
 
 STAGES = {
@@ -1750,12 +1784,10 @@ def transport_error(stage: str, error: Exception, host: str) -> TransportError:
     elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         kind, retryable = "tls", False
         advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
-    elif stage == "proxy":
-        retryable = ": 4" not in str(error)  # "Tunnel connection failed: 407 …"
-        advice = "; check the proxy's URL, user and password"
     elif not isinstance(error, OSError):
-        kind, words = "protocol", "the answer is not HTTP"
-    text = f"{host}: {words}: {str(error) or type(error).__name__}{advice}"
+        kind, words = ("protocol", "the answer is not HTTP") if stage == "read" else (kind, words)
+    what = "".join(c if c.isprintable() else "?" for c in str(error)) or type(error).__name__
+    text = f"{host}: {words}: {what[:200]}{advice}"
     return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
 
 
@@ -1765,7 +1797,7 @@ def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
+    """What urllib.request.getproxies_environment makes of os.environ, of any mapping, checked.
 
     >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "c"})
     {'no': 'c', 'https': 'http://b:2'}
@@ -1778,7 +1810,20 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
         found.pop(scheme, None)
         if environ[name]:
             found[scheme] = environ[name]
+    for scheme in {"http", "https"} & found.keys():
+        if not _is_proxy_url(found[scheme]):  # may have a password, so it is not shown
+            raise ConfigurationError(f"{scheme}_proxy: takes http://[user:password@]host[:port]")
     return found
+
+
+def _is_proxy_url(url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def is_local(host: str) -> bool:
@@ -1786,9 +1831,11 @@ def is_local(host: str) -> bool:
     from ipaddress import ip_address
     from urllib.parse import urlsplit
 
-    name = urlsplit(f"//{host}").hostname or ""
+    name = ""
     try:
-        return ip_address(name).is_loopback or name in METADATA_HOSTS
+        name = urlsplit(f"//{host}").hostname or ""
+        address = ip_address(name)
+        return address.is_loopback or str(address) in METADATA_HOSTS
     except ValueError:
         return name == "localhost"
 
@@ -1835,12 +1882,11 @@ def _key_pair(
     values: list[str | None], names: tuple[str, str, str], where: str
 ) -> Credentials | None:
     key_id, secret, token = values
-    if not any(values):
+    if not key_id and not secret:
         return None
     if not key_id or not secret:
-        there = " and ".join(name for name, value in zip(names, values) if value)
-        missing = " and ".join(name for name, value in zip(names[:2], values) if not value)
-        raise CredentialsError(f"{where} has {there} but no {missing}; set both keys or neither")
+        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
+        raise CredentialsError(f"{where} has {there} but no {missing}; set both or neither")
     try:
         return Credentials(key_id, secret, token)
     except CredentialsError as error:
@@ -1904,7 +1950,7 @@ class RenewedCredentials:
             return current  # another thread is at it
         try:
             return self._renew(current)
-        except Error:
+        except Exception:  # whatever a caller's function raises
             if left <= MANDATORY_SECONDS:
                 raise
             return current
@@ -1916,7 +1962,11 @@ class RenewedCredentials:
     def _renew(self, old: Credentials | None) -> Credentials:
         with self._lock:
             if self._current is None or self._current == old:
-                self._current = self._load()
+                loaded = self._load()
+                if not isinstance(loaded, Credentials):
+                    kind = type(loaded).__name__
+                    raise CredentialsError(f"credentials: got {kind} instead of Credentials")
+                self._current = loaded
             return self._current
 
 
@@ -1933,6 +1983,8 @@ def _given(
     if credentials is not None and any(keys):
         raise ConfigurationError("give either credentials or the three aws_… keys, not both")
     given = credentials or _key_pair(keys, names, "the call")
+    if given is None and any(keys):
+        raise CredentialsError("the call has aws_session_token but no key pair; add that")
     return given if given is None or callable(given) else lambda: given
 
 
@@ -1994,8 +2046,9 @@ class Client:
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
-        load = _given(credentials, keys) or self._load_credentials
-        self._credentials = RenewedCredentials(load, clock)
+        given = _given(credentials, keys)
+        self.sources.update({"credentials": "argument"} if given else {})
+        self._credentials = RenewedCredentials(given or self._load_credentials, clock)
         ca_bundle, _ = settings.get("ca_bundle", None if verify is True else verify)
         self._transport = transport or UrllibTransport(
             connect_timeout=connect_timeout, read_timeout=read_timeout,
@@ -2086,7 +2139,8 @@ class Client:
         log, started, sent_at = logger(), self._monotonic(), self._clock()
         signed = self._signed(request, credentials, sent_at, len(attempts) + 1)
         if log:
-            log.debug("%s", explanation(signed, HIDDEN_HEADERS))
+            canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
+            log.debug("signed:\n%s\n%s\n%r", canonical, signed.string_to_sign, signed.request)
         entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
         attempts.append(entry)
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
@@ -2261,11 +2315,25 @@ EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
 EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
 TOKEN_HEADER = frozenset(("x-amz-security-token",))
+ANSWER_MEMBERS = ("OutputLocation", "FailureLocation", "InferenceId")
+NO_LIMIT_SECONDS = 1e6  # eleven days: what a time limit of 0 means to the AWS CLI
 EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    try:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal knows UTF-8
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
+        return 255
+
+
+def _run(argv: list[str] | None) -> int:
     try:
         options = _parser().parse_args(argv)
         if options.debug:
@@ -2273,16 +2341,14 @@ def main(argv: list[str] | None = None) -> int:
 
             logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
             logging.getLogger("smasync").setLevel(logging.DEBUG)
-        output: str = options.run(options)
-        print(output, flush=True)
+        print(options.run(options))
         return 0
     except SystemExit as end:  # argparse's --help, or its complaint
         return 252 if end.code else 0
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
-        return 255
+    except BrokenPipeError:
+        raise
     except (Error, OSError, KeyboardInterrupt) as error:
-        print(f"smasync: {error or 'interrupted'}", file=sys.stderr)
+        print(f"smasync: {str(error) or 'interrupted'}", file=sys.stderr)
         if isinstance(error, ClientError) and error.hint:
             print(f"smasync: {error.hint}", file=sys.stderr)
         return next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
@@ -2352,6 +2418,8 @@ def flag(member: str) -> str:
 def _run_invoke(options: Namespace) -> str:
     if options.generate_cli_skeleton:
         return _skeleton(options.generate_cli_skeleton)
+    if options.query and options.query not in ANSWER_MEMBERS:
+        raise ParamValidationError(f"--query {options.query}: takes {', '.join(ANSWER_MEMBERS)}")
     with _client(options) as client:
         answer = client.invoke_endpoint_async(**_members(options))
     del answer["ResponseMetadata"]
@@ -2396,8 +2464,8 @@ def _client(options: Namespace) -> Client:
         options.region,
         profile_name=options.profile,
         endpoint_url=options.endpoint_url,
-        connect_timeout=options.cli_connect_timeout,
-        read_timeout=options.cli_read_timeout,
+        connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
+        read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
         verify=False if options.no_verify_ssl else options.ca_bundle,
     )
 
@@ -2439,17 +2507,25 @@ def _parameter(text: str) -> str:
     """The text, or that of the file which "file://path" names, as the AWS CLI has it."""
     if not text.startswith("file://"):
         return text
-    content = read_text_file(os.path.expanduser(text[len("file://") :]))
-    if content is None:
-        raise ParamValidationError(f"{text}: there is no such file")
-    return content
+    try:
+        return _file(text[len("file://") :]).decode()
+    except ValueError:
+        raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
+
+
+def _file(path: str) -> bytes:
+    """The content of a file that an argument names, as much of it as can be of use."""
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            return file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        raise ParamValidationError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _blob(text: str, binary_format: str) -> bytes:
     """The bytes of --body: fileb://path, base64, or with raw-in-base64-out the text itself."""
     if text.startswith("fileb://"):
-        with open(os.path.expanduser(text[len("fileb://") :]), "rb") as file:
-            return file.read(MAX_FILE_BYTES)
+        return _file(text[len("fileb://") :])
     text = _parameter(text)
     return text.encode() if binary_format == "raw-in-base64-out" else _from_base64(text)
 
@@ -2472,7 +2548,7 @@ def _skeleton(which: str) -> str:
     blank = {"string": "", "integer": 0, "blob": None}
     members: dict[str, Any] = {member.name: blank[member.type] for member in INVOKE_ENDPOINT_ASYNC}
     if which == "output":
-        members = {"InferenceId": "", "OutputLocation": "", "FailureLocation": ""}
+        members = dict.fromkeys(ANSWER_MEMBERS, "")
     return json.dumps(members, indent=4)
 
 
@@ -2480,10 +2556,6 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
     """The answer as --output and --query want it."""
     import json
 
-    if options.query and options.query not in ("OutputLocation", "FailureLocation", "InferenceId"):
-        raise ParamValidationError(
-            f"--query {options.query}: takes OutputLocation, FailureLocation or InferenceId"
-        )
     if options.output == "json":
         return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
     names = [options.query] if options.query else sorted(answer)
@@ -2522,19 +2594,19 @@ def masked(text: str, hidden: frozenset[str]) -> str:
 
 def request_text(request: Request) -> str:
     """The bytes that go out, as text."""
-    host, path, query = split_url(request.url)
+    _, path, query = split_url(request.url)
     head = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
     head += [f"{name}: {value}" for name, value in request.headers]
-    return "\n".join([*head, "", shown_body(request.body)])
+    body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
+    return "\n".join([*head, "", body]).rstrip("\n")
 
 
-def shown_body(body: RequestBody) -> str:
-    """The body when it is short text, else how many bytes it has."""
-    if isinstance(body, bytes) and len(body) <= 1024:
-        text = body.decode("utf-8", "replace")
-        if "\ufffd" not in text and "\0" not in text:
-            return text
-    return f"<{len(body)} bytes>" if isinstance(body, bytes) else "<a stream>"
+def shown_body(body: RequestBody) -> str | None:
+    """The body when it is short text that a terminal can show."""
+    if not isinstance(body, bytes) or len(body) > 1024:
+        return None
+    text = body.decode("utf-8", "replace")
+    return text if text.replace("\n", "").isprintable() and "\ufffd" not in text else None
 
 
 def curl_command(request: Request) -> str:
@@ -2549,7 +2621,7 @@ def curl_command(request: Request) -> str:
         )
     if request.body:
         text = shown_body(request.body)
-        words.append("--data-binary " + ("@BODY" if text[:1] == "<" else quote(text)))
+        words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
     return " \\\n  ".join(words)
 
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def client_of(emulator: Emulator) -> smasync.Client:
-    """A client of the emulator; for AWS, smasync.Client() finds all this where the AWS CLI does."""
+    """A client of the emulator; for AWS, smasync.Client() finds all this as the AWS CLI does."""
     return smasync.Client(
         "us-east-1",
         endpoint_url=emulator.url,

@@ -113,7 +113,7 @@ def failed(done, exit_status, words):
     assert re.fullmatch(r"(usage: .*\n( .*\n)*)?", before), done.stderr
     assert len(after) == 1, done.stderr
     assert re.fullmatch(r".{10,}\n(- .*\n)*", after[0]), done.stderr
-    assert re.search(words, after[0]), done.stderr
+    assert re.search(words, after[0], re.IGNORECASE), done.stderr
 
 
 # --- Flags
@@ -209,7 +209,7 @@ def test_debug_goes_to_stderr_and_shows_no_secret(run, emulator, flags, secret):
 def test_debug_does_not_show_the_body(run):
     body = ("--body", "patient 42", "--cli-binary-format", "raw-in-base64-out")
     done = run(*INVOKE, *body, "--debug")
-    assert done.returncode == 0 and "String to sign" in done.stderr
+    assert done.returncode == 0 and "AWS4-HMAC-SHA256" in done.stderr
     assert "patient 42" not in done.stderr
 
 
@@ -375,18 +375,18 @@ USAGE = {  # arguments: what the message says; 252 for each, and nothing is sent
     (*LOCATED, "--query", "Bogus"): "--query Bogus.*OutputLocation",
     (*LOCATED, "--query", "ResponseMetadata"): "--query ResponseMetadata.*OutputLocation",
     (*LOCATED, "--body", "YQ=="): "exactly one of the two.*both were given",
-    (*LOCATED, "--accept", "file://missing"): "file://missing: .*no such file",
+    (*LOCATED, "--accept", "file://missing"): "missing: .*no such file",
     (*LOCATED, "--accept", "file://."): r"\.: .*(directory|denied)",
     (*LOCATED, "--accept", "file://latin"): "latin: .*utf-8",
     ("invoke-endpoint-async",): r"\n- EndpointName: is required.*\n- Body, InputLocation: ",
     INVOKE: r"\n- Body, InputLocation: .*neither was given",
     (*INVOKE, "--body", "not base64!"): "Body: is not base64.*raw-in-base64-out",
-    (*INVOKE, "--body", "fileb://missing"): "missing.*no such file|No such file.*missing",
-    (*INVOKE, "--body", "fileb://."): r"\.: .*(directory|denied)|(directory|denied).*\.",
+    (*INVOKE, "--body", "fileb://missing"): "missing: .*no such file",
+    (*INVOKE, "--body", "fileb://."): r"\.: .*(directory|denied)",
     (*INVOKE, "--body", "fileb://big"): "Body: .*over 128000; put it in S3",
     (*INVOKE, "--cli-input-json", "{"): "not JSON",
     (*INVOKE, "--cli-input-json", "[]"): "not a JSON object",
-    (*INVOKE, "--cli-input-json", "file://missing"): "file://missing: .*no such file",
+    (*INVOKE, "--cli-input-json", "file://missing"): "missing: .*no such file",
     (*INVOKE, "--cli-input-json", '{"Body": "?"}'): "Body: is not base64",
     (*INVOKE, "--cli-input-json", '{"Endpointname": "x"}'): "Endpointname: .*mean EndpointName",
     (*INVOKE, "--cli-input-json", '{"RequestTTLSeconds": "60"}'): "expected int, got str",
@@ -426,8 +426,6 @@ def test_253_for_what_is_set_up_wrongly(run, emulator, tmp_path, case):
     flags, environ, words = SETUP[case]
     (tmp_path / "malformed").write_text("region = us-east-1\n")
     done = run(*LOCATED, *flags, **environ)
-    if os.name == "nt":  # where a directory is "denied", and AWS's files are named the same
-        done.stderr = done.stderr.replace("\\", "/")
     failed(done, 253, words)
     assert not emulator.requests and "pw" not in done.stderr
 
@@ -473,9 +471,8 @@ if os.name == "posix":
     def test_130_for_ctrl_c_while_the_service_is_silent(emulator, tmp_path):
         emulator.fail(stall(60))
         command = [sys.executable, "-W", "error", str(MODULE), *LOCATED]
-        before = signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # lest "ignore" passes on
+        # A shell that runs this in the background has us ignore SIGINT; the child must not.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             running = subprocess.Popen(
                 command,
@@ -494,24 +491,23 @@ if os.name == "posix":
             printed, complaint = running.communicate(timeout=30)
         assert (running.returncode, printed, complaint) == (130, "", "smasync: interrupted\n")
 
-
-@pytest.mark.parametrize(
-    "arguments",
-    [LOCATED, EXAMPLE, ("--help",), ("explain", "--help"), ("--version",)],
-    ids=lambda words: " ".join(words)[:30],
-)
-def test_a_closed_pipe_is_no_traceback(emulator, tmp_path, arguments):
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(MODULE), *arguments],
-        env=environ_of(emulator, tmp_path),
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        timeout=60,
+    @pytest.mark.parametrize(
+        "arguments",
+        [LOCATED, EXAMPLE, ("--help",), ("explain", "--help"), ("--version",)],
+        ids=lambda words: " ".join(words)[:30],
     )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (255, b"")
+    def test_a_closed_pipe_is_no_traceback(emulator, tmp_path, arguments):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(MODULE), *arguments],
+            env=environ_of(emulator, tmp_path),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (255, b"")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -637,7 +633,11 @@ PROVENANCE = {  # flags, changes to the environment: what is said of region, end
     ),
     "second variable": (
         (),
-        {"AWS_REGION": "", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": None, "AWS_ENDPOINT_URL": "http://x"},
+        {
+            "AWS_REGION": "",
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": None,
+            "AWS_ENDPOINT_URL": "http://x",
+        },
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL$",
         "environment",
@@ -649,7 +649,7 @@ PROVENANCE = {  # flags, changes to the environment: what is said of region, end
         "the region",
         "profile",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", PROVENANCE)
@@ -709,7 +709,7 @@ def agreement(text):
     assert [name for name, _ in headers] == [name for name, _ in shown_headers]
     for (name, value), (_, shown) in zip(headers, shown_headers):
         assert value == ("$AWS_SESSION_TOKEN" if name == token else shown)
-    assert body == shown_body
+    assert body.rstrip("\n") == shown_body  # line breaks at its end cannot be seen
     return dict(headers)
 
 

@@ -38,14 +38,15 @@ TESTS = (
     "python3 -m venv .venv && .venv/bin/python -m pip install -q pytest hypothesis"
     " && .venv/bin/python -m pytest -q"
 )
-# Runs the blocks given on stdin, [line, text] each, and prints a NUL before the last one.
+END = "<!-- end -->\n"
+# Runs the blocks given on stdin, [line, text] each, and prints END before the last one.
 SESSION = """if True:
     import json, sys
     *before, last = json.load(sys.stdin)
     names = {"__name__": "__main__"}
     for line, text in before:
         exec(compile("\\n" * line + text, "README.md", "exec"), names)
-    print(end="\\0", flush=True)
+    print("<!-- end -->")
     exec(compile("\\n" * last[0] + last[1], "README.md", "exec"), names)
 """
 
@@ -165,7 +166,7 @@ def pattern_of(line):
 def test_python_runs_and_prints_what_readme_shows(run, index):
     session = [[BLOCKS[i].line, BLOCKS[i].text] for i in PYTHON if i <= index]
     printed = run("-W", "error", "-c", SESSION, stdin=json.dumps(session))
-    assert_output(index, printed.partition("\0")[2])
+    assert_output(index, printed.partition(END)[2])
 
 
 @pytest.mark.parametrize("index", SHELL, ids=name_of)
