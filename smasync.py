@@ -1452,7 +1452,7 @@ class _Wire(io.RawIOBase):
     """
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
-        self.sock, self.monotonic, self.deadline = sock, monotonic, 0.0
+        self.sock, self.monotonic, self.deadline, self.ended = sock, monotonic, 0.0, False
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
@@ -1474,7 +1474,9 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self.armed().recv_into(buffer)
+        count = self.armed().recv_into(buffer)
+        self.ended = count == 0
+        return count
 
     def close(self) -> None:
         """Nothing: http.client closes before an answer that ends with the connection is read."""
@@ -1580,6 +1582,8 @@ class UrllibTransport:
             opener = urllib.request.OpenerDirector()
             opener.add_handler(self)  # type: ignore[arg-type]
             if not direct:
+                for scheme in {"http", "https"} & self._proxies.keys():
+                    check_proxy_url(self._proxies[scheme])
                 opener.add_handler(urllib.request.ProxyHandler(self._proxies))
             self._openers[direct] = opener
         return self._openers[direct]
@@ -1714,7 +1718,7 @@ def _exchange(
     """Write the request, its headers as they were signed, and read the head of the answer."""
     from http.client import HTTPException
 
-    connection = _connection(wire, outer.host)
+    connection = _connection(wire, split_url(request.url)[0])
     _write_head(connection, outer, request)
     body: Any = request.body if isinstance(request.body, bytes) else request.body()
     failure: Exception | None = None
@@ -1727,6 +1731,8 @@ def _exchange(
             body.close()
     try:
         answer = connection.getresponse()
+        if wire.ended:
+            raise ConnectionResetError("the connection ended within the answer's head")
     except (OSError, HTTPException) as error:
         stage = "send" if failure else "read"
         raise transport_error(stage, failure or error, outer.host) from (failure or error)
@@ -1797,7 +1803,7 @@ def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """What urllib.request.getproxies_environment makes of os.environ, of any mapping, checked.
+    """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
 
     >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "c"})
     {'no': 'c', 'https': 'http://b:2'}
@@ -1810,20 +1816,23 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
         found.pop(scheme, None)
         if environ[name]:
             found[scheme] = environ[name]
-    for scheme in {"http", "https"} & found.keys():
-        if not _is_proxy_url(found[scheme]):  # may have a password, so it is not shown
-            raise ConfigurationError(f"{scheme}_proxy: takes http://[user:password@]host[:port]")
     return found
 
 
-def _is_proxy_url(url: str) -> bool:
-    from urllib.parse import urlsplit
+def check_proxy_url(url: str) -> None:
+    """Raise ConfigurationError, without the password, unless urllib can use the proxy."""
+    from urllib.parse import unquote, urlsplit
 
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        host = unquote(parts.hostname or "").encode("idna").decode()
+        good = (
+            parts.scheme in ("http", "https") and host and parts.port != 0 and host.isprintable()
+        )
     except ValueError:
-        return False
+        good = False
+    if not good or not url.isprintable() or ":/" in url.replace("://", ""):
+        raise ConfigurationError("the proxy's URL is not http://[user:password@]host[:port]")
 
 
 def is_local(host: str) -> bool:
@@ -2054,7 +2063,6 @@ class Client:
             connect_timeout=connect_timeout, read_timeout=read_timeout,
             ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
         )  # fmt: skip
-        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
 
     def _resolve(
         self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
@@ -2071,6 +2079,7 @@ class Client:
             endpoint_url=url,
         )
         self.region_name = str(region)
+        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
 
     def _load_credentials(self) -> Credentials:
         """The first credentials in the chain, read afresh after the first time."""
@@ -2146,15 +2155,19 @@ class Client:
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
         try:
             response = self._transport(signed.request)
+            headers = without_secrets(response.headers, credentials)
+            response = Response(response.status, headers, response.body, response.complete)
             metadata.update(self._timing(response, sent_at))
             if log:
                 log.debug("answer: %r %s", response, shown_headers(response.headers))
             answer = deserialize(response)
-        except ClientError as error:
+        except ClientError as refusal:
+            evidence = without_secrets(refusal.response, credentials)
+            message = evidence["Error"]["Message"]
+            error = type(refusal)(message, response=evidence, operation_name=OPERATION)
             entry["Outcome"] = error.code
             error.metadata.update(metadata)
-            redact(error, credentials)
-            raise
+            raise error from None
         except TransportError as error:
             entry["Outcome"], error.metadata = error.kind, metadata
             raise
@@ -2226,7 +2239,8 @@ class Client:
         attempts[-1]["Delay"] = delay
         log = logger()
         if log:
-            log.debug("attempt %d, %s: %s; next in %.3f s", len(attempts), kind, error, delay)
+            outcome = attempts[-1]["Outcome"]
+            log.debug("attempt %d: %s, %s; next in %.3f s", len(attempts), outcome, kind, delay)
         return delay
 
     def close(self) -> None:
@@ -2284,15 +2298,19 @@ def logger() -> Logger | None:
     return found if found and found.isEnabledFor(10) else None
 
 
-def redact(error: ClientError, credentials: Credentials) -> None:
-    """Take the caller's token and secret out of what a service wrote: some echo the request."""
-    response = error.response
-    places = [response, response["Error"], response["ResponseMetadata"]["HTTPHeaders"]]
-    for secret in filter(None, (credentials.session_token, credentials.secret_access_key)):
-        error.message = error.message.replace(secret, "<hidden>")
-        for place in places:
-            for key, text in place.items():
-                place[key] = text.replace(secret, "<hidden>") if isinstance(text, str) else text
+def without_secrets(value: Any, credentials: Credentials) -> Any:
+    """The text, or what has texts in it, less the caller's own secrets: some services echo them.
+
+    Real ones have 40 characters and more; a short one would be found all over the text.
+    """
+    if isinstance(value, dict):
+        return {name: without_secrets(item, credentials) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(without_secrets(item, credentials) for item in value)
+    if isinstance(value, str):
+        for secret in (credentials.secret_access_key, credentials.session_token or ""):
+            value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
+    return value
 
 
 # === PART III: THE COMMAND LINE ==============================================
@@ -2509,7 +2527,7 @@ def _parameter(text: str) -> str:
         return text
     try:
         return _file(text[len("file://") :]).decode()
-    except ValueError:
+    except UnicodeDecodeError:
         raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
 
 

@@ -60,7 +60,7 @@ def variables(triple):
 
 
 def used(client):
-    """Key id and token that a client signs with, once the signature is shown to be the secret's."""
+    """Key id and token that a client signs with; asserts that the signature is the secret's."""
     signed = client.explain(**CALL)
     headers = dict(signed.request.headers)
     key_id = headers["Authorization"].partition("Credential=")[2].partition("/")[0]
@@ -71,7 +71,7 @@ def used(client):
     return key_id, headers.get("X-Amz-Security-Token")
 
 
-# --- who is asked first ---------------------------------------------------------------------------
+# --- who is asked first --------------------------------------------------------------------------
 
 CALLABLE = {"credentials": lambda: Credentials(*keys("callable"))}
 RECORD = {"credentials": Credentials(*keys("record", token=True))}
@@ -173,7 +173,7 @@ def test_keys_and_credentials_in_one_call_are_an_error(files, name, given):
         Client("us-east-1", environ=files(), **given, **{name: "text"})
 
 
-# --- three keys of one place ----------------------------------------------------------------------
+# --- three keys of one place ---------------------------------------------------------------------
 
 PAIR, TRIPLE, NOTHING = (True, True, False), (True, True, True), (False, False, False)
 # what it shows: (what the environment, the credentials file and the config file have;
@@ -261,7 +261,7 @@ def test_a_session_token_alone_is_an_error_and_gets_no_keys_from_elsewhere(files
     assert "hunter2" not in f"{text} {raised.value!r} {raised.value.tried}"
 
 
-# --- text that cannot be a key --------------------------------------------------------------------
+# --- text that cannot be a key -------------------------------------------------------------------
 
 WRONG = {
     "a space": " ", "a tab": "\t", "a line feed": "\n", "a carriage return": "\r", "NUL": "\0",
@@ -315,7 +315,7 @@ def test_any_visible_text_is_taken_as_it_is(files):
     check()
 
 
-# --- when nobody has any --------------------------------------------------------------------------
+# --- when nobody has any -------------------------------------------------------------------------
 
 
 def test_when_nothing_answers_the_error_says_what_was_looked_for(files):
@@ -367,7 +367,7 @@ def test_a_client_without_credentials_can_be_made_and_cannot_call(files):
     assert not sent
 
 
-# --- credentials that are renewed -----------------------------------------------------------------
+# --- credentials that are renewed ----------------------------------------------------------------
 
 
 class Loader:
@@ -432,7 +432,8 @@ def test_a_callable_is_called_once_and_not_before_it_is_needed(renewing):
 LEFT = {
     "an hour": (60, "one", 1), "just over 15 minutes": (15.02, "one", 1),
     "just under 15 minutes": (14.98, "two", 2), "just over 10": (10.02, "two", 2),
-    "just under 10": (9.98, "two", 2), "nothing": (0, "two", 2), "less than nothing": (-5, "two", 2),
+    "just under 10": (9.98, "two", 2), "nothing": (0, "two", 2),
+    "less than nothing": (-5, "two", 2),
 }  # fmt: skip
 
 
@@ -584,7 +585,7 @@ def test_in_the_last_10_minutes_everybody_waits(renewing):
     assert load.calls == 2
 
 
-# --- credentials that the service calls expired ---------------------------------------------------
+# --- credentials that the service calls expired --------------------------------------------------
 
 
 class Service:

@@ -1,4 +1,4 @@
-"""Section 8: the files that AWS's tools share, and each setting from the first place that has it."""
+"""Section 8: the files that AWS's tools share, and each setting from the first that has it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def files(tmp_path):
     return write
 
 
-# --- the files' syntax ----------------------------------------------------------------------------
+# --- the files' syntax ---------------------------------------------------------------------------
 
 # what it shows: (config, credentials, profiles)
 SYNTAX = {
@@ -68,7 +68,9 @@ SYNTAX = {
     "every character that a name may have": (
         "[profile aZ0-_/.%@:+]\naZ0-_/.%@:+ = 1", "", {"aZ0-_/.%@:+": {"az0-_/.%@:+": "1"}}
     ),
-    "keys in any case": ("[profile x]\nReGiOn = 1", "[x]\nA = 2", {"x": {"region": "1", "a": "2"}}),
+    "keys in any case": (
+        "[profile x]\nReGiOn = 1", "[x]\nA = 2", {"x": {"region": "1", "a": "2"}}
+    ),
     "the last duplicate of a key wins": (
         "[profile x]\na = 1\nA = 2\nb = 3\na = 4", "", {"x": {"a": "4", "b": "3"}}
     ),
@@ -108,8 +110,15 @@ SYNTAX = {
         "[profile x]\na = 1 # c\n  2 # kept\n  b = 3 ; kept", "",
         {"x": {"a": "1\n2 # kept\nb = 3 ; kept"}},
     ),
+    "a continuation that looks like a header": (
+        "[profile x]\na = 1\n  [profile y]\n  b = 2", "", {"x": {"a": "1\n[profile y]\nb = 2"}}
+    ),
+    "an indented comment that continues nothing": (
+        "  # c\n[profile x]\n  ; c\na = 1", "", {"x": {"a": "1"}}
+    ),
     "blank lines between": (
-        "\n[profile x]\n\na = 1\n\n  2\n \t \n  3\n\nb = 4\n\n", "", {"x": {"a": "1\n2\n3", "b": "4"}}
+        "\n[profile x]\n\na = 1\n\n  2\n \t \n  3\n\nb = 4\n\n", "",
+        {"x": {"a": "1\n2\n3", "b": "4"}},
     ),
     "nested properties": (
         "[profile x]\ns3 =\n  One = 1\n\n  two=2\na = 1", "",
@@ -120,7 +129,8 @@ SYNTAX = {
         {"x": {"s3": "\none = 1\ntwo = 2"}},
     ),
     "profile names that no tool accepts, with all their keys": (
-        "[profile a b]\nq = 1\n[profile é]\nq = 1\n  2\n[profile x]\na = 1\n[profile \"y\"]\nq = 1\n"
+        "[profile a b]\nq = 1\n[profile é]\nq = 1\n  2\n[profile x]\na = 1\n"
+        "[profile \"y\"]\nq = 1\n"
         "[profile]\nq = 1\n[profilex]\nq = 1\n[]\nq = 1\n[profile a!]\nq =\n  r = 1", "",
         {"x": {"a": "1"}},
     ),
@@ -140,7 +150,9 @@ SYNTAX = {
     "other sections are none in credentials": (
         "", "[sso-session x]\na = 1\n[services x]\nb = 2", {}
     ),
-    "a section of a kind to come": ("[plugins x]\nq = 1\n[profile y]\na = 1", "", {"y": {"a": "1"}}),
+    "a section of a kind to come": (
+        "[plugins x]\nq = 1\n[profile y]\na = 1", "", {"y": {"a": "1"}}
+    ),
     "lines that end in CRLF": (
         "[profile x]\r\na = 1 # c\r\n\r\n  2\r\nb =\r\n  c = 3\r\n", "[x]\r\nd = 4\r\n",
         {"x": {"a": "1\n2", "b": "\nc = 3", "d": "4"}},
@@ -214,7 +226,7 @@ def test_a_file_of_exactly_1_mib_is_read(files):
     assert load_profiles(files(content)) == {"x": {"a": "1"}}
 
 
-# --- where the files are --------------------------------------------------------------------------
+# --- where the files are -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -278,7 +290,7 @@ def test_one_file_is_enough(home):
     assert load_profiles({"HOME": str(home)}) == {"x": {"b": "2"}}
 
 
-# --- properties -----------------------------------------------------------------------------------
+# --- properties ----------------------------------------------------------------------------------
 
 NAME = "abcdefghijklmnopqrstuvwxyz0123456789-_/.%@:+"
 PIECES = ["[", "]", "=", "#", ";", " ", "\t", "\n", "\r\n", "\ufeff", "é", "a", "b =", "  c"]
@@ -380,7 +392,7 @@ def test_plain_files_mean_what_configparser_makes_of_them(read, which):
     check()
 
 
-# --- each setting from the first place that has it ------------------------------------------------
+# --- each setting from the first place that has it -----------------------------------------------
 
 
 def headers_of(client):
@@ -407,8 +419,9 @@ PLAIN = "runtime.sagemaker.us-west-2.amazonaws.com"
 FIPS = "runtime-fips.sagemaker.us-west-2.amazonaws.com"
 DUAL = "runtime.sagemaker.us-west-2.api.aws"
 
-# A place is "argument NAME", a variable, "profile KEY", "services" or "default". Each setting lists
-# its places from the strongest to the weakest, with what is written there and what comes of it.
+# A place is "argument NAME", a variable, "profile KEY", "services" or "default". Each setting
+# lists its places from the strongest to the weakest, with what is written there and what comes
+# of it.
 PRECEDENCE = {
     "region": (region_of, [
         ("argument region_name", "eu-west-1", "eu-west-1"),
@@ -529,7 +542,7 @@ def test_both_switches_may_be_on(files):
     )
 
 
-# --- the profile ----------------------------------------------------------------------------------
+# --- the profile ---------------------------------------------------------------------------------
 
 PROFILES = """
     [default]
@@ -594,7 +607,7 @@ def test_a_profile_of_the_credentials_file_is_enough(files):
     assert Client(profile_name="x", environ=environ).region_name == "eu-west-1"
 
 
-# --- the endpoint URL -----------------------------------------------------------------------------
+# --- the endpoint URL ----------------------------------------------------------------------------
 
 URLS = """
     [profile x]
@@ -675,7 +688,7 @@ def test_fips_and_an_endpoint_url_exclude_each_other(files, place, switch):
         placed(files, [(place, "http://x", ""), (switch, on, "")])
 
 
-# --- text that cannot be what it should be --------------------------------------------------------
+# --- text that cannot be what it should be -------------------------------------------------------
 
 BAD_FLAGS = ["yes", "1", "truee", "tr ue", "none", "None"]
 FLAGS = {
@@ -750,7 +763,7 @@ def test_the_line_end_in_a_file_is_no_part_of_the_region(files):
     assert Client(environ=files("[default]\r\nregion = us-west-2\r\n")).region_name == "us-west-2"
 
 
-# --- settings that show when a request is sent ----------------------------------------------------
+# --- settings that show when a request is sent ---------------------------------------------------
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ parameters = st.one_of(
     st.tuples(words, words).map(lambda pair: "=".join(map(quote, pair))),
     st.sampled_from(["", "flag", "=", "a=b=c", "a=%2f", "a=%zz", "A=1", "a=1", "!=*"]),
 )
-queries = st.lists(parameters, max_size=4).map("&".join)
+queries = st.lists(parameters.filter(lambda text: "X-Amz-" not in text), max_size=4).map("&".join)
 bodies = st.binary(max_size=40)
 hosts = st.sampled_from(["example.com", "localhost:8080", "[::1]:9000", "[::1]", "a.b:443"])
 

@@ -973,7 +973,6 @@ def test_a_tunnel_keeps_the_port_of_the_url(tls_server):
         transport.close()
     assert running.requests[0].startswith(b"CONNECT %b:8443 HTTP/1." % NOWHERE.encode())
     assert proxy_authorization(running.requests[0]) == []
-    assert tls_server.requests[0].header("host") == f"{NOWHERE}:8443"
 
 
 def test_a_certificate_is_verified_through_a_tunnel_too(tls_server):
@@ -982,6 +981,16 @@ def test_a_certificate_is_verified_through_a_tunnel_too(tls_server):
         error = failure(transport, get(f"https://{NOWHERE}"), "tls", sent=False)
     assert PASSWORD not in str(error)
     assert tls_server.requests == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_request_without_host_gets_that_of_its_url_not_the_proxys(scheme):
+    with Emulator(check_signatures=False, tls=scheme == "https") as origin:
+        with proxy(int(origin.url.rpartition(":")[2])) as running:
+            transport = through(running, scheme, ca_bundle=False)
+            transport(get(f"{scheme}://{NOWHERE}:8443"))
+            transport.close()
+        assert origin.requests[0].header("host") == f"{NOWHERE}:8443"
 
 
 @pytest.mark.parametrize("login", ["", f"user:{PASSWORD}@"], ids=["open", "with password"])
@@ -1149,9 +1158,8 @@ PROXY_URLS = {
 @pytest.mark.parametrize("url", PROXY_URLS.values(), ids=PROXY_URLS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_malformed_proxy_is_a_configuration_error_without_its_password(scheme, url):
-    transport = UrllibTransport(environ={f"{scheme}_proxy": url})
     with pytest.raises(ConfigurationError, match="proxy") as raised:
-        transport(get(f"{scheme}://{NOWHERE}"))
+        UrllibTransport(environ={f"{scheme}_proxy": url})(get(f"{scheme}://{NOWHERE}"))
     shown = [raised.value, raised.value.__cause__]
     assert PASSWORD not in "".join(map(str, shown))
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
