@@ -175,7 +175,8 @@ def test_keys_and_credentials_in_one_call_are_an_error(files, name, given):
 
 # --- three keys of one place ---------------------------------------------------------------------
 
-PAIR, TRIPLE, NOTHING = (True, True, False), (True, True, True), (False, False, False)
+PAIR, TRIPLE, TOKEN = (True, True, False), (True, True, True), (False, False, True)
+NOTHING = (False, False, False)
 # what it shows: (what the environment, the credentials file and the config file have;
 # whose keys are used, whether with a token)
 MIXED = {
@@ -186,7 +187,13 @@ MIXED = {
     "no token from a file": (PAIR, TRIPLE, TRIPLE, "environment", False),
     "no token from config for the environment": (PAIR, NOTHING, TRIPLE, "environment", False),
     "all from the environment": (TRIPLE, PAIR, PAIR, "environment", True),
-}
+    "a token beside a triple in config": (NOTHING, TOKEN, TRIPLE, "config", True),
+    "a token beside a pair in config": (NOTHING, TOKEN, PAIR, "config", False),
+    "a token in the environment beside a file's pair": (
+        TOKEN, PAIR, NOTHING, "credentials", False
+    ),
+    "tokens beside a pair in config": (TOKEN, TOKEN, PAIR, "config", False),
+}  # fmt: skip
 
 
 def chosen(name, parts):
@@ -249,16 +256,21 @@ def test_half_a_pair_is_an_error_that_names_the_other_half(files, place, missing
     assert "hunter2" not in text
 
 
-@PLACES
-def test_a_session_token_alone_is_an_error_and_gets_no_keys_from_elsewhere(files, place):
-    ask, names = placed(files, place, (None, None, "hunter2"))
+def test_a_session_token_in_the_call_needs_its_keys_there(files):
+    environ = {**files(), **variables(keys("environment"))}
+    with pytest.raises(CredentialsError, match="the call.*aws_session_token") as raised:
+        Client("us-east-1", environ=environ, aws_session_token="hunter2").explain(**CALL)
+    assert "hunter2" not in f"{raised.value!r}"
+
+
+@pytest.mark.parametrize("place", ["the environment", "credentials", "config"])
+def test_a_session_token_alone_is_no_credentials(files, place):
+    triple = (None, None, "hunter2")
+    environ = files(**({place: triple} if place in FILES else {}))
+    environ.update(variables(triple) if place not in FILES else {}, AWS_PROFILE="x")
     with pytest.raises(CredentialsError) as raised:
-        ask()
-    text = str(raised.value)
-    assert place in text
-    for name in names:
-        assert name in text
-    assert "hunter2" not in f"{text} {raised.value!r} {raised.value.tried}"
+        resolve_credentials(environ=environ)
+    assert "hunter2" not in f"{raised.value} {raised.value!r} {raised.value.tried}"
 
 
 # --- text that cannot be a key -------------------------------------------------------------------
