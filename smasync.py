@@ -1353,12 +1353,14 @@ def nested_properties(value: str) -> dict[str, str]:
 class Settings:
     """The environment and one profile, asked for one setting at a time.
 
-    Raises ConfigurationError for a profile that was named and is not there.
+    `.sources` has where each setting that was asked for came from. Raises ConfigurationError for a
+    profile that was named and is not there.
     """
 
     def __init__(self, environ: Mapping[str, str], profile_name: str | None = None) -> None:
         named = [name for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if environ.get(name)]
         self.environ, self.named_in_code = environ, profile_name is not None
+        self.sources: dict[str, str] = {}
         self.profile_name = profile_name or (environ[named[0]] if named else "default")
         self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
         profiles = merged(self.config, self.credentials)
@@ -1372,52 +1374,56 @@ class Settings:
                 f"{', '.join(sorted(profiles)) or 'none'}"
             )
 
-    def get(self, setting: str, argument: Any = None) -> tuple[Any, str]:
-        """The setting and where it came from; (None, "default") when nobody says anything."""
-        if argument is not None:
-            return argument, "argument"
+    def get(self, setting: str, argument: Any = None) -> Any:
+        """The setting, or None when nobody says anything."""
+        places = [(argument, "argument")]
         for variable in SETTINGS[setting]:
-            if self.environ.get(variable):
-                return self.environ[variable], f"environment variable {variable}"
-        if self.profile.get(setting):
-            return self.profile[setting], f"profile {self.profile_name!r}"
-        return None, "default"
+            places.append((self.environ.get(variable) or None, f"environment variable {variable}"))
+        places.append((self.profile.get(setting) or None, f"profile {self.profile_name!r}"))
+        return self._first(setting, places)
+
+    def _first(self, setting: str, places: list[tuple[Any, str]]) -> Any:
+        """The first value that is not None; notes its source."""
+        found = (place for place in places if place[0] is not None)
+        value, self.sources[setting] = next(found, (None, "default"))
+        return value
 
     def get_flag(self, setting: str, argument: bool | None = None) -> bool:
         """A setting that is "true" or "false"; False when nobody says anything."""
-        value, source = self.get(setting, argument)
+        value = self.get(setting, argument)
         text = "false" if value is None else str(value).lower()
         if text not in ("true", "false"):
-            raise ConfigurationError(f"{setting}, {source}: {value!r} is neither true nor false")
+            raise ConfigurationError(
+                f"{setting}, {self.sources[setting]}: {value!r} is neither true nor false"
+            )
         return text == "true"
 
     def get_count(self, setting: str, argument: int | None, default: int) -> int:
         """A setting that is a whole number from 1 on."""
-        value, source = self.get(setting, argument)
+        value = self.get(setting, argument)
         text = str(default if value is None else value)
         if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
             raise ConfigurationError(
-                f"{setting}, {source}: {value!r} is not a whole number above 0"
+                f"{setting}, {self.sources[setting]}: {value!r} is not a whole number above 0"
             )
         return int(text[:9])
 
-    def endpoint_url(self, service: str, argument: str | None = None) -> tuple[str | None, str]:
-        """The URL configured for a service ("sagemaker_runtime", "s3", …), or None; its source."""
-        if argument is not None or self.get_flag("ignore_configured_endpoint_urls"):
-            return argument, "argument" if argument is not None else "default"
-        found: list[tuple[str | None, str]] = [
-            (self.environ.get(variable), f"environment variable {variable}")
-            for variable in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL")
-        ]
-        services = self._services()
-        found.append(
-            (services.get(service, {}).get("endpoint_url"), f"services section, {service}")
-        )
-        found.append((self.profile.get("endpoint_url"), f"profile {self.profile_name!r}"))
-        for url, source in found:
-            if url:
-                return check_endpoint_url(url, f"endpoint URL, {source},"), source
-        return None, "default"
+    def endpoint_url(self, service: str, argument: str | None = None) -> str | None:
+        """The URL configured for a service, such as "sagemaker_runtime" or "s3"."""
+        places: list[tuple[Any, str]] = [(argument, "argument")]
+        if not self.get_flag("ignore_configured_endpoint_urls"):
+            for variable in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL"):
+                url = self.environ.get(variable)
+                places.append((url or None, f"environment variable {variable}"))
+            url = self._services().get(service, {}).get("endpoint_url")
+            places.append((url or None, f"services section of profile {self.profile_name!r}"))
+            url = self.profile.get("endpoint_url")
+            places.append((url or None, f"profile {self.profile_name!r}"))
+        found: str | None = self._first("endpoint", places)
+        if found is None:
+            self.sources["endpoint"] = "the region"
+            return None
+        return check_endpoint_url(found, f"endpoint URL, {self.sources['endpoint']},")
 
     def _services(self) -> dict[str, dict[str, str]]:
         """The services section that the profile names: nested properties by service."""
@@ -1992,7 +1998,9 @@ class RenewedCredentials:
 
 
 def _given(
-    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
+    credentials: Credentials | Callable[[], Credentials] | None,
+    keys: list[str | None],
+    sources: dict[str, str],
 ) -> Callable[[], Credentials] | None:
     """A function that returns the credentials passed to Client, if any were."""
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -2001,7 +2009,10 @@ def _given(
     given = credentials or _key_pair(keys, names, "the call")
     if given is None and any(keys):
         raise CredentialsError("the call has aws_session_token but no key pair; add that")
-    return given if given is None or callable(given) else lambda: given
+    if given is None:
+        return None
+    sources["credentials"] = "argument"
+    return given if callable(given) else lambda: given
 
 
 def random_fraction() -> float:
@@ -2009,15 +2020,6 @@ def random_fraction() -> float:
     from random import random
 
     return random()
-
-
-class Exceptions:
-    """The error classes under the names that boto3's client.exceptions has for them."""
-
-    ClientError = ClientError
-    ValidationError = ValidationError
-    InternalFailure = InternalFailure
-    ServiceUnavailable = ServiceUnavailable
 
 
 class Client:
@@ -2028,7 +2030,7 @@ class Client:
     may have accepted is sent again. Raises ConfigurationError. Opens no connection.
     """
 
-    exceptions = Exceptions
+    exceptions = sys.modules[__name__]  # has the error classes, as boto3's client.exceptions
 
     def __init__(
         self,
@@ -2056,16 +2058,16 @@ class Client:
         random: Callable[[], float] = random_fraction,
     ) -> None:
         self._settings = settings = Settings(environment(environ), profile_name)
+        self.sources = settings.sources  # where each setting came from
         self._profile_name, self._quota, self._skew = profile_name, RetryQuota(), 0.0
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
-        given = _given(credentials, keys)
-        self.sources.update({"credentials": "argument"} if given else {})
-        self._credentials = RenewedCredentials(given or self._load_credentials, clock)
-        ca_bundle, _ = settings.get("ca_bundle", None if verify is True else verify)
+        load = _given(credentials, keys, self.sources) or self._load_credentials
+        self._credentials = RenewedCredentials(load, clock)
+        ca_bundle = settings.get("ca_bundle", None if verify is True else verify)
         self._transport = transport or UrllibTransport(
             connect_timeout=connect_timeout, read_timeout=read_timeout,
             ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
@@ -2074,19 +2076,17 @@ class Client:
     def _resolve(
         self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
     ) -> None:
-        """Set region and endpoint, and note in `sources` where they come from."""
+        """Set region and endpoint."""
         settings = self._settings
-        region, region_source = settings.get("region", region)
-        url, source = settings.endpoint_url("sagemaker_runtime", url)
-        self.sources = {"region": region_source, "endpoint": source if url else "the region"}
+        region = settings.get("region", region)
         self.endpoint_url = resolve_endpoint(
             region,
             use_fips=settings.get_flag("use_fips_endpoint", fips),
             use_dualstack=settings.get_flag("use_dualstack_endpoint", dualstack),
-            endpoint_url=url,
+            endpoint_url=settings.endpoint_url("sagemaker_runtime", url),
         )
         self.region_name = str(region)
-        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id")[0])
+        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
     def _load_credentials(self) -> Credentials:
         """The first credentials in the chain, read afresh after the first time."""
@@ -2465,8 +2465,10 @@ def _run_explain(options: Namespace) -> str:
         return explanation(client._signed(request, EXAMPLE_CREDENTIALS, EXAMPLE_TIME, 1))
     with _client(options) as client:
         signed = client.explain(**_members(options))
-    sources = "".join(f"{name} from: {source}\n" for name, source in client.sources.items())
-    return f"{sources}\n{explanation(signed)}"
+    sources = [
+        f"{name}: {source}" for name, source in client.sources.items() if source != "default"
+    ]
+    return "\n".join(["--- Where the settings come from", *sources, "", explanation(signed)])
 
 
 COMMANDS: tuple[tuple[str, Callable[[Namespace], str], str], ...] = (
