@@ -2465,10 +2465,9 @@ def _run_explain(options: Namespace) -> str:
         return explanation(client._signed(request, EXAMPLE_CREDENTIALS, EXAMPLE_TIME, 1))
     with _client(options) as client:
         signed = client.explain(**_members(options))
-    sources = [
-        f"{name}: {source}" for name, source in client.sources.items() if source != "default"
-    ]
-    return "\n".join(["--- Where the settings come from", *sources, "", explanation(signed)])
+    known = {name: source for name, source in client.sources.items() if source != "default"}
+    sources = [f"{name} from: {source}" for name, source in known.items()]
+    return "\n".join([*sources, "", explanation(signed)])
 
 
 COMMANDS: tuple[tuple[str, Callable[[Namespace], str], str], ...] = (

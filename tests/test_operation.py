@@ -39,19 +39,10 @@ def good(name, value):
 REFUSED = {
     "EndpointName missing": ({"InputLocation": "s3://b/k"}, ["EndpointName: .*required"]),
     "EndpointName None": (good("EndpointName", None), ["EndpointName: .*required"]),
-    "EndpointName empty": (
-        good("EndpointName", ""),
-        ["EndpointName: ''.* segment", "0 .* under 1"],
-    ),
-    "EndpointName dot": (good("EndpointName", "."), ["EndpointName: '.'.* segment", "position 0"]),
-    "EndpointName dots": (
-        good("EndpointName", ".."),
-        ["EndpointName: '..'.* segment", "EndpointName: .*position 0.*pattern"],
-    ),
-    "EndpointName slash": (
-        good("EndpointName", "a/b"),
-        ["EndpointName: 'a/b'.* segment", "EndpointName: .*position 1.*pattern"],
-    ),
+    "EndpointName empty": (good("EndpointName", ""), ["EndpointName: ''.* segment"]),
+    "EndpointName dot": (good("EndpointName", "."), [r"EndpointName: '\.'.* segment"]),
+    "EndpointName dots": (good("EndpointName", ".."), [r"EndpointName: '\.\.'.* segment"]),
+    "EndpointName slash": (good("EndpointName", "a/b"), ["EndpointName: 'a/b'.* segment"]),
     "EndpointName long": (
         good("EndpointName", "a" * 64),
         ["EndpointName: 64 characters.* over 63"],
@@ -90,7 +81,7 @@ REFUSED = {
     ),
     "InputLocation space first": (
         good("InputLocation", " s3://b/k"),
-        ["InputLocation: white space", "InputLocation: .*position 0.*pattern"],
+        ["InputLocation: white space"],
     ),
     "ContentType emoji": (
         good("ContentType", "text/\U0001f600"),
