@@ -150,6 +150,7 @@ class ClientError(Error):
 
     def __init__(self, message: str = "", **evidence: Any) -> None:
         super().__init__(message, **evidence)
+        self.response = self.response or {}
         error = self.response.get("Error") or {}
         self.code, self.message = str(error.get("Code", "")), str(error.get("Message", message))
         self.status: int | None = self.metadata.get("HTTPStatusCode")
@@ -245,11 +246,9 @@ class Credentials(_Frozen):
         expires_at: float | None = None,
         account_id: str | None = None,
     ) -> None:
-        self.access_key_id = _checked_key("access_key_id", access_key_id)
-        self.secret_access_key = _checked_key("secret_access_key", secret_access_key)
-        self.session_token = (
-            _checked_key("session_token", session_token) if session_token else None
-        )
+        self.access_key_id = checked_key("access_key_id", access_key_id)
+        self.secret_access_key = checked_key("secret_access_key", secret_access_key)
+        self.session_token = checked_key("session_token", session_token) if session_token else None
         self.expires_at, self.account_id = expires_at, account_id
 
     def __repr__(self) -> str:
@@ -257,7 +256,7 @@ class Credentials(_Frozen):
         return f"<Credentials {self.access_key_id}, {token} session token>"
 
 
-def _checked_key(name: str, text: str) -> str:
+def checked_key(name: str, text: str) -> str:
     """The text, when it can stand in a header; the error never quotes it."""
     if not isinstance(text, str) or not text:
         raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
@@ -519,7 +518,8 @@ def _wire_problem(member: Member, value: Any) -> str | None:
             if character > "\x7f" and only_ascii:
                 return f"character{named} at position {position} is not ASCII"
     if member.place == "label" and (value in ("", ".", "..") or "/" in value):
-        return f"{value!r} cannot be one segment of a URL's path"
+        position = max(0, value.find("/"))
+        return f"{value[:63]!r}, from position {position}, cannot be one segment of a URL's path"
     if member.name == "InputLocation" and value != value.strip(" "):
         return "white space at an end, which HTTP would drop; S3 would look for another key"
     return None
@@ -988,19 +988,10 @@ def deserialize(response: Response) -> dict[str, Any]:
         'RetryAttempts': 0},
      'OutputLocation': 's3://bucket/out', 'InferenceId': 'id-1'}
     """
-    headers: dict[str, str] = {}
-    for name, value in response.headers:
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    body = _json_object(response.body)
-    metadata = {
-        "RequestId": next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), ""),
-        "HTTPStatusCode": response.status,
-        "HTTPHeaders": headers,
-        "RetryAttempts": 0,
-    }
+    body, metadata = _json_object(response.body), _metadata(response)
+    headers = metadata["HTTPHeaders"]
     if not 200 <= response.status < 300:
-        raise _client_error(response, headers, body, metadata)
+        raise client_error(response, body, OPERATION)
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
         raise TransportError(
             f"HTTP {response.status} from something other than SageMaker, of type "
@@ -1018,6 +1009,20 @@ def deserialize(response: Response) -> dict[str, Any]:
     return answer
 
 
+def _metadata(response: Response) -> dict[str, Any]:
+    """What boto3 has as ResponseMetadata."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return {
+        "RequestId": next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), ""),
+        "HTTPStatusCode": response.status,
+        "HTTPHeaders": headers,
+        "RetryAttempts": 0,
+    }
+
+
 def _json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object that the body is, or None for anything else."""
     import json
@@ -1029,13 +1034,12 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _client_error(
-    response: Response,
-    headers: dict[str, str],
-    body: dict[str, Any] | None,
-    metadata: dict[str, Any],
+def client_error(
+    response: Response, body: dict[str, Any] | None, operation_name: str
 ) -> ClientError:
-    code = error_code(headers, body or {}) or str(response.status)
+    """The error in an answer; `body` has its fields, None when it is not of the protocol."""
+    metadata = _metadata(response)
+    code = error_code(metadata["HTTPHeaders"], body or {}) or str(response.status)
     message = _message(response, body)
     error: dict[str, Any] = {
         "Error": {"Message": message, "Code": code},
@@ -1043,7 +1047,7 @@ def _client_error(
     }
     if code in ERRORS:
         error["Message"] = message  # the one member that the model's error shapes have
-    return ERRORS.get(code, ClientError)(message, response=error, operation_name=OPERATION)
+    return ERRORS.get(code, ClientError)(message, response=error, operation_name=operation_name)
 
 
 def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
@@ -1218,8 +1222,13 @@ SETTINGS = {
     "ignore_configured_endpoint_urls": ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",),
     "max_attempts": ("AWS_MAX_ATTEMPTS",),
     "ca_bundle": ("AWS_CA_BUNDLE",),
+    "ec2_metadata_disabled": ("AWS_EC2_METADATA_DISABLED",),
+    "ec2_metadata_v1_disabled": ("AWS_EC2_METADATA_V1_DISABLED",),
+    "ec2_metadata_service_endpoint": ("AWS_EC2_METADATA_SERVICE_ENDPOINT",),
+    "ec2_metadata_service_endpoint_mode": ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",),
     "sdk_ua_app_id": ("AWS_SDK_UA_APP_ID",),
 }
+system_clock = time.time
 NAME_CHARACTERS = LABEL | frozenset("_/.%@:+")
 
 
@@ -1243,9 +1252,13 @@ def merged(config: Profiles, credentials: Profiles) -> Profiles:
 def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
     """Where the "config" or "credentials" file is; "" when that depends on a HOME that is not."""
     variable, default = SHARED_FILES[which]
-    path = environ.get(variable) or default
-    home = environ.get("HOME") or environ.get("USERPROFILE") or ""
+    path, home = environ.get(variable) or default, home_of(environ)
     return path if not path.startswith(("~/", "~\\")) else home and home + path[1:]
+
+
+def home_of(environ: Mapping[str, str]) -> str:
+    """The home directory; "" when there is none, as in some containers."""
+    return environ.get("HOME") or environ.get("USERPROFILE") or ""
 
 
 def read_shared_file(which: str, environ: Mapping[str, str]) -> Profiles:
@@ -1350,6 +1363,27 @@ def nested_properties(value: str) -> dict[str, str]:
     return dict(_property(line, "nested") for line in value.split("\n") if line)
 
 
+def random_fraction() -> float:
+    """A random number in [0, 1)."""
+    from random import random
+
+    return random()
+
+
+def amz_date(seconds: float) -> str:
+    """Epoch seconds as a signature has them, "20150830T123600Z"."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+def ask_on_terminal(question: str) -> str:
+    """What somebody types; raises CredentialsError when nobody can."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
+    from getpass import getpass
+
+    return getpass(question).strip()
+
+
 class Settings:
     """The environment and one profile, asked for one setting at a time.
 
@@ -1363,7 +1397,7 @@ class Settings:
         self.sources: dict[str, str] = {}
         self.profile_name = profile_name or (environ[named[0]] if named else "default")
         self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
-        profiles = merged(self.config, self.credentials)
+        self.profiles = profiles = merged(self.config, self.credentials)
         self.profile = profiles.get(self.profile_name, {})
         self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
         is_profile = self.profile_name in profiles and " " not in self.profile_name
@@ -1419,11 +1453,11 @@ class Settings:
             places.append((url or None, f"services section of profile {self.profile_name!r}"))
             url = self.profile.get("endpoint_url")
             places.append((url or None, f"profile {self.profile_name!r}"))
-        found: str | None = self._first("endpoint", places)
+        setting = "endpoint" if service == "sagemaker_runtime" else f"{service} endpoint"
+        found: str | None = self._first(setting, places)
         if found is None:
-            self.sources["endpoint"] = "the region"
             return None
-        return check_endpoint_url(found, f"endpoint URL, {self.sources['endpoint']},")
+        return check_endpoint_url(found, f"endpoint URL, {self.sources[setting]},")
 
     def _services(self) -> dict[str, dict[str, str]]:
         """The services section that the profile names: nested properties by service."""
@@ -1872,54 +1906,56 @@ def header_text(value: str) -> str:
 
 # --- 10. Credentials ---------------------------------------------------------
 # In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
-# a function that returns Credentials, or None when it is not configured, or raises
-# CredentialsError when it is but does not work. That ends the search: a key from somewhere else
-# than was asked for is worse than none.
+# a function that returns Credentials, or None when it is not configured, or raises when it is but
+# does not work. That ends the search: a key from somewhere else than was asked for is worse than
+# none. Where does the key come from? Read PROVIDERS, and for a profile PROFILE_PROVIDERS.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
 ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
 MANDATORY_SECONDS = 10 * 60  # before the end: everybody waits for it, and failure is raised
-
-
-def _from_environment(settings: Settings) -> Credentials | None:
-    if settings.named_in_code:
-        return None
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    return _key_pair([settings.environ.get(name) for name in names], names, "the environment")
-
-
-def _from_profile(settings: Settings) -> Credentials | None:
-    """Static keys, all from one file, the credentials file first."""
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    for which, file in (("credentials", settings.credentials), ("config", settings.config)):
-        section = file.get(settings.profile_name, {})
-        where = f"profile {settings.profile_name!r} in the {which} file"
-        found = _key_pair([section.get(name) for name in names], names, where)
-        if found:
-            return found
-    return None
-
-
-def _key_pair(
-    values: list[str | None], names: tuple[str, str, str], where: str
-) -> Credentials | None:
-    key_id, secret, token = values
-    if not key_id and not secret:
-        return None
-    if not key_id or not secret:
-        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
-        raise CredentialsError(f"{where} has {there} but no {missing}; set both or neither")
-    try:
-        return Credentials(key_id, secret, token)
-    except CredentialsError as error:
-        raise CredentialsError(f"{where}: {error}") from None
-
-
-PROVIDERS: tuple[tuple[str, Callable[[Settings], Credentials | None], str], ...] = (
-    # name, provider, what it means when there is nothing
-    ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
-    ("profile", _from_profile, "profile {profile!r} has no aws_access_key_id in {files}"),
+SERVICE_TIMEOUT_SECONDS = 20.0  # STS and the SSO portal
+METADATA_TIMEOUT_SECONDS = 1.0  # who is not on EC2 waits as long as this to learn it
+PROCESS_TIMEOUT_SECONDS = 60.0
+CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
+CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
+IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+IMDS_TOKEN_PATH = "/latest/api/token"
+IMDS_PATHS = (
+    "/latest/meta-data/iam/security-credentials-extended/",  # newer, with the account's id
+    "/latest/meta-data/iam/security-credentials/",
 )
+
+
+class Lookup(_Frozen):
+    """What a provider may use; `direct` is a transport without proxies, `old` what is renewed."""
+
+    __slots__ = (
+        "settings",
+        "region",
+        "transport",
+        "direct",
+        "clock",
+        "sleep",
+        "random",
+        "prompt",
+        "old",
+    )
+
+    def __init__(
+        self,
+        settings: Settings,
+        region: str | None,
+        transport: Transport,
+        direct: Transport,
+        clock: Callable[[], float] = system_clock,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = random_fraction,
+        prompt: Callable[[str], str] = ask_on_terminal,
+        old: Credentials | None = None,
+    ) -> None:
+        self.settings, self.region, self.old = settings, region, old
+        self.transport, self.direct, self.prompt = transport, direct, prompt
+        self.clock, self.sleep, self.random = clock, sleep, random
 
 
 def resolve_credentials(
@@ -1932,24 +1968,519 @@ def resolve_credentials(
 ) -> Credentials:
     """The first credentials in the chain; raises CredentialsError, with what each provider found.
 
-    A profile named here, in code, is asked before the environment.
+    A profile named here, in code, is asked instead of the environment. The region is for STS.
     """
-    return _first_in_chain(Settings(environment(environ), profile_name))[0]
+    settings = Settings(environment(environ), profile_name)
+    region, ca_bundle = settings.get("region", region_name), settings.get("ca_bundle")
+    usual = UrllibTransport(ca_bundle=ca_bundle, environ=settings.environ)
+    direct = UrllibTransport(ca_bundle=ca_bundle, environ={})
+    try:
+        ways = (transport or usual, transport or direct)
+        return first_in_chain(Lookup(settings, region, *ways, clock or system_clock))
+    finally:
+        usual.close()
+        direct.close()
 
 
-def _first_in_chain(settings: Settings) -> tuple[Credentials, str]:
-    """The credentials and the name of the provider that had them."""
+def first_in_chain(lookup: Lookup) -> Credentials:
+    """The first credentials that a provider has; its name becomes their source in the settings."""
     tried: list[tuple[str, str]] = []
+    settings = lookup.settings
     for name, provider, nothing in PROVIDERS:
         try:
-            found = provider(settings)
-        except CredentialsError as error:
-            raise CredentialsError(str(error), tried=(*tried, (name, str(error)))) from error
+            found = provider(lookup)
+        except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
+            tried.append((name, str(error)))
+            raise CredentialsError(f"{name}: {error}", tried=tried) from error
         if found is not None:
-            return found, name
+            settings.sources["credentials"] = name
+            return found
         tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
     listed = "".join(f"\n- {name}: {what}" for name, what in tried)
-    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tuple(tried))
+    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+
+
+def _from_environment(lookup: Lookup) -> Credentials | None:
+    return None if lookup.settings.named_in_code else _environment_keys(lookup)
+
+
+def _environment_keys(lookup: Lookup) -> Credentials | None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+             "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")  # fmt: skip
+    return _key_pair(lookup.settings.environ, names, "the environment")
+
+
+def _key_pair(
+    values: Mapping[str, str | None], names: tuple[str, ...], where: str
+) -> Credentials | None:
+    """Credentials from some of `names`: key id, secret, and perhaps token, expiration, account."""
+    key_id, secret, token, *more = (values.get(name) or None for name in names)
+    expires, account = (*more, None, None)[:2]
+    if not key_id and not secret:
+        return None
+    if not key_id or not secret:
+        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
+        raise CredentialsError(f"{where} has {there} but no {missing}; set both or neither")
+    try:
+        return Credentials(key_id, secret, token, epoch(expires) if expires else None, account)
+    except CredentialsError as error:
+        raise CredentialsError(f"{where}: {error}") from None
+
+
+def _from_web_identity(lookup: Lookup) -> Credentials | None:
+    """A role for an OpenID Connect token, as EKS sets it in the environment."""
+    if lookup.settings.named_in_code:
+        return None
+    names = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME")
+    return _web_identity(lookup, lookup.settings.environ, names, "the environment")
+
+
+def _web_identity(
+    lookup: Lookup, values: Mapping[str, str], names: tuple[str, str, str], where: str
+) -> Credentials | None:
+    """The role for a token in a file; `names` are those of file, role and session."""
+    file, role_arn, session_name = (values.get(name) for name in names)
+    if not file:
+        return None
+    if not role_arn:
+        raise CredentialsError(f"{where} has {names[0]} but no {names[1]}; set both")
+    parameters = {"RoleArn": role_arn, "WebIdentityToken": _token_in(file)}
+    return _ask_sts(lookup, "AssumeRoleWithWebIdentity", parameters, session_name, None)
+
+
+def _from_profile(lookup: Lookup) -> Credentials | None:
+    return _profile_credentials(lookup, lookup.settings.profile_name, ())
+
+
+def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> Credentials | None:
+    """What a profile leads to; `above` are the profiles whose source it is, the first one first."""
+    settings = lookup.settings
+    path = " -> ".join((*above, name))
+    if above and name not in settings.profiles:
+        raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
+    if above and (static := _static_keys(lookup, name, above)):
+        return static
+    if name in above:
+        raise CredentialsError(f"the source profiles go round in a circle: {path}")
+    for provider in PROFILE_PROVIDERS:
+        found = provider(lookup, name, (*above, name))
+        if found is not None:
+            return found
+    if above:
+        raise CredentialsError(f"source_profile {name!r} has no credentials ({path})")
+    return None
+
+
+def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+    """The role `role_arn`, assumed with the credentials of another profile or provider."""
+    profile = lookup.settings.profiles.get(name, {})
+    source, kind = profile.get("source_profile"), profile.get("credential_source")
+    if not profile.get("role_arn") or profile.get("web_identity_token_file"):
+        return None
+    if bool(source) == (kind in CREDENTIAL_SOURCES) or (source and kind):
+        raise CredentialsError(
+            f"profile {name!r} has role_arn; beside it goes either source_profile or "
+            f"credential_source, the latter one of {', '.join(CREDENTIAL_SOURCES)}"
+        )
+    from_source = CREDENTIAL_SOURCES.get(kind or "", _from_profile)
+    base = _profile_credentials(lookup, source, path) if source else from_source(lookup)
+    if base is None:
+        raise CredentialsError(f"profile {name!r}: credential_source {kind} has no credentials")
+    parameters = {
+        "RoleArn": profile["role_arn"],
+        "ExternalId": profile.get("external_id"),
+        "DurationSeconds": profile.get("duration_seconds"),
+        "SerialNumber": profile.get("mfa_serial"),
+    }
+    if profile.get("mfa_serial"):
+        parameters["TokenCode"] = lookup.prompt(f"MFA code for {profile['mfa_serial']}: ")
+    return _ask_sts(lookup, "AssumeRole", parameters, profile.get("role_session_name"), base)
+
+
+def _profile_web_identity(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+    names = ("web_identity_token_file", "role_arn", "role_session_name")
+    return _web_identity(
+        lookup, lookup.settings.profiles.get(name, {}), names, f"profile {name!r}"
+    )
+
+
+def _static_keys(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+    """Keys that stand in a file, all from the same one, the credentials file first."""
+    settings = lookup.settings
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    for which, file in (("credentials", settings.credentials), ("config", settings.config)):
+        where = f"profile {name!r} in {shared_file_path(which, settings.environ)}"
+        found = _key_pair(file.get(name, {}), names, where)
+        if found:
+            return found
+    return None
+
+
+def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+    """A role for the token that `aws sso login` left behind; renewing that is the AWS CLI's job."""
+    settings = lookup.settings
+    profile = dict(settings.profiles.get(name, {}))
+    session = profile.get("sso_session")
+    if not session and not profile.get("sso_start_url"):
+        return None
+    if session:
+        profile.update(settings.config.get(f"sso-session {session}", {}))
+    needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
+    missing = [key for key in needed if not profile.get(key)]
+    if missing:
+        raise CredentialsError(f"profile {name!r} is for SSO but lacks {', '.join(missing)}")
+    check_region(profile["sso_region"], f"profile {name!r}: sso_region")
+    token = _sso_token(
+        lookup, session or profile["sso_start_url"], f"aws sso login --profile {name}"
+    )
+    query = {"role_name": profile["sso_role_name"], "account_id": profile["sso_account_id"]}
+    url = _service_url(lookup, "sso", profile["sso_region"]) + "/federation/credentials?"
+    url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
+    request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
+    answer = _ask(lookup, lookup.transport, lambda: request, "GetRoleCredentials", (token,))
+    fields = (_json_object(answer.body) or {}).get("roleCredentials")
+    names = "accessKeyId secretAccessKey sessionToken expiration"
+    return credentials_in(fields, names, "the SSO portal's answer", profile["sso_account_id"])
+
+
+def _sso_token(lookup: Lookup, key: str, login: str) -> str:
+    """The access token in the AWS CLI's cache; the error says how to get one."""
+    from hashlib import sha1
+
+    home = home_of(lookup.settings.environ)
+    file = sha1(key.encode(), usedforsecurity=False).hexdigest() + ".json"
+    path = os.path.join(home, ".aws", "sso", "cache", file)
+    cached = _json_object((read_text_file(path) or "").encode() if home else b"") or {}
+    token, expires = cached.get("accessToken"), cached.get("expiresAt")
+    if not isinstance(token, str) or not isinstance(expires, str):
+        raise CredentialsError(f"no SSO token in {path}; run: {login}")
+    if (epoch(expires) or 0.0) <= lookup.clock():
+        raise CredentialsError(f"the SSO token in {path} ended at {expires}; run: {login}")
+    return checked_key(f"the SSO token in {path}", token)
+
+
+def _process(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+    """What the program `credential_process` prints; it is run without a shell."""
+    command = lookup.settings.profiles.get(name, {}).get("credential_process")
+    if not command:
+        return None
+    import shlex
+    import subprocess
+
+    what = f"credential_process of profile {name!r}"
+    try:
+        done = subprocess.run(
+            shlex.split(command, posix=os.name == "posix"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROCESS_TIMEOUT_SECONDS,
+            env=dict(lookup.settings.environ),
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CredentialsError(f"{what}: no end after {PROCESS_TIMEOUT_SECONDS:.0f} s") from None
+    except (OSError, ValueError) as error:
+        raise CredentialsError(f"{what}: cannot be run: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()[:1000]
+        raise CredentialsError(f"{what}: ended with status {done.returncode}: {said}")
+    fields = _json_object(done.stdout) or {}
+    if fields.get("Version") != 1:
+        raise CredentialsError(f"{what}: what it printed is not JSON with Version 1")
+    return credentials_in(
+        fields, "AccessKeyId SecretAccessKey SessionToken Expiration AccountId", what
+    )
+
+
+def _from_container(lookup: Lookup) -> Credentials | None:
+    """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment."""
+    environ = lookup.settings.environ
+    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    full = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    if not relative and not full:
+        return None
+    if relative and (relative[0] != "/" or not _is_visible(relative)):
+        raise CredentialsError("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with /")
+    url = CONTAINER_URL + relative if relative else _checked_container_url(str(full))
+    token = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
+    if environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
+        token = _token_in(environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
+    headers: Headers = (("Accept", "application/json"),)
+    if token:
+        if not token.isascii() or not token.isprintable():
+            raise CredentialsError(
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN has a line break or the like"
+            )
+        headers += (("Authorization", token),)
+    request = Request("GET", url, headers)
+    answer = _ask(lookup, lookup.direct, lambda: request, "container credentials", (token or "",))
+    names = "AccessKeyId SecretAccessKey Token Expiration AccountId"
+    return credentials_in(_json_object(answer.body), names, "the container endpoint's answer")
+
+
+def _checked_container_url(url: str) -> str:
+    """The URL, unless the token would go unencrypted to who knows whom."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    check_endpoint_url(url.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+        near = address.is_loopback or str(address) in CONTAINER_HOSTS
+    except ValueError:
+        near = host == "localhost"
+    if not url.startswith("https:") and not near or not _is_visible(url):
+        raise CredentialsError(
+            f"AWS_CONTAINER_CREDENTIALS_FULL_URI: {host[:80]!r} is neither https nor this machine"
+        )
+    return url
+
+
+def _from_imds(lookup: Lookup) -> Credentials | None:
+    """The role of the EC2 instance; while IMDS fails, what it said last stays in use for a while."""
+    settings = lookup.settings
+    if settings.get_flag("ec2_metadata_disabled"):
+        return None
+    try:
+        fresh = _imds_credentials(lookup)
+    except (ClientError, TransportError, CredentialsError):
+        if lookup.old is None:
+            raise
+        fresh = lookup.old
+    if fresh is None or fresh.expires_at is None or fresh.expires_at > lookup.clock():
+        return fresh
+    later = lookup.clock() + ADVISORY_SECONDS + 300 + 300 * lookup.random()
+    keys = (fresh.access_key_id, fresh.secret_access_key, fresh.session_token)
+    return Credentials(*keys, later, fresh.account_id)
+
+
+def _imds_credentials(lookup: Lookup) -> Credentials | None:
+    settings = lookup.settings
+    mode = settings.get("ec2_metadata_service_endpoint_mode") or "ipv4"
+    if mode.lower() not in IMDS_URLS:
+        raise ConfigurationError(
+            f"ec2_metadata_service_endpoint_mode: {mode!r} is not IPv4 or IPv6"
+        )
+    url = settings.get("ec2_metadata_service_endpoint") or IMDS_URLS[mode.lower()]
+    url = check_endpoint_url(url, "ec2_metadata_service_endpoint")
+    try:
+        token = _imds_token(lookup, url)
+    except TransportError as error:
+        if error.sent:
+            raise
+        return None  # nobody there: this is no EC2 instance
+    for path in IMDS_PATHS:
+        role = _ask_imds(lookup, url + path, token)
+        if role is not None:
+            name = role.decode("utf-8", "replace").strip().split("\n")[0]
+            body = _ask_imds(lookup, url + path + uri_encode(name), token)
+            names = "AccessKeyId SecretAccessKey Token Expiration AccountId"
+            return credentials_in(_json_object(body or b""), names, "IMDS's answer")
+    return None
+
+
+def _imds_token(lookup: Lookup, url: str) -> str:
+    """The token of IMDSv2; "" where only version 1 answers and is not forbidden."""
+    headers = (("x-aws-ec2-metadata-token-ttl-seconds", "21600"), ("Content-Length", "0"))
+    request = Request("PUT", url + IMDS_TOKEN_PATH, headers)
+    try:
+        answer = _ask(lookup, lookup.direct, lambda: request, "IMDS token", ())
+        return checked_key("IMDS's token", answer.body.decode("utf-8", "replace").strip())
+    except TransportError as error:
+        if error.kind != "timeout" or not error.sent:
+            raise
+    except ClientError as error:
+        if error.status == 403:
+            raise CredentialsError("IMDS is disabled on this instance (HTTP 403)") from error
+        if error.status not in (404, 405):
+            raise
+    if lookup.settings.get_flag("ec2_metadata_v1_disabled"):
+        raise CredentialsError("IMDSv2 does not answer, and ec2_metadata_v1_disabled forbids v1")
+    return ""
+
+
+def _ask_imds(lookup: Lookup, url: str, token: str) -> bytes | None:
+    """The body at `url`, or None for HTTP 404."""
+    headers = (("x-aws-ec2-metadata-token", token),) if token else ()
+    request = Request("GET", url, headers)
+    try:
+        return _ask(lookup, lookup.direct, lambda: request, "IMDS", (token,)).body
+    except ClientError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def _ask(
+    lookup: Lookup,
+    transport: Transport,
+    make_request: Callable[[], Request],
+    operation: str,
+    secrets: Iterable[str],
+) -> Response:
+    """The 2xx answer of a service that hands out credentials, tried again as section 7 says.
+
+    Raises TransportError, or ClientError without the `secrets` that the service may echo.
+    """
+    near = transport is lookup.direct
+    timeout = METADATA_TIMEOUT_SECONDS if near else SERVICE_TIMEOUT_SECONDS
+    for retry in range(MAX_ATTEMPTS):
+        try:
+            response = transport(make_request(), timeout=timeout)
+            if 200 <= response.status < 300 and response.complete:
+                return response
+            fields = xml_fields(response.body) or _json_object(response.body) or {}
+            fields = without_secrets(fields, secrets)
+            raise client_error(response, fields, operation)
+        except (ClientError, TransportError) as error:
+            failure = error
+        kind = retry_kind(failure)
+        absent = near and isinstance(failure, TransportError) and not failure.sent
+        if kind is None or absent or retry == MAX_ATTEMPTS - 1:
+            break
+        lookup.sleep(backoff(kind, retry, lookup.random()))
+    raise failure
+
+
+def _ask_sts(
+    lookup: Lookup,
+    action: str,
+    parameters: Mapping[str, str | None],
+    session_name: str | None,
+    base: Credentials | None,
+) -> Credentials:
+    """The credentials of a role, asked for with those of `base`, or unsigned.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    """
+    session_name = session_name or f"smasync-{lookup.clock():.0f}"
+    form = {
+        "Action": action,
+        "Version": "2011-06-15",
+        "RoleSessionName": session_name,
+        **parameters,
+    }
+    body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
+    kind = "application/x-www-form-urlencoded; charset=utf-8"
+    headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
+    request = Request("POST", _service_url(lookup, "sts", lookup.region) + "/", headers, body)
+
+    def make_request() -> Request:
+        if base is None:
+            return request
+        timestamp, region = amz_date(lookup.clock()), str(lookup.region)
+        return sign(request, base, region=region, service="sts", timestamp=timestamp).request
+
+    secrets = [parameters.get("WebIdentityToken"), parameters.get("TokenCode")]
+    secrets += [base.secret_access_key, base.session_token] if base else []
+    answer = _ask(lookup, lookup.transport, make_request, action, [s for s in secrets if s])
+    fields = xml_fields(answer.body)
+    account = (fields.get("Arn", "").split(":") + [""] * 5)[4] or None
+    names = "AccessKeyId SecretAccessKey SessionToken Expiration"
+    return credentials_in(fields, names, f"the answer to {action}", account)
+
+
+def _service_url(lookup: Lookup, service: str, region: str | None) -> str:
+    settings = lookup.settings
+    return resolve_endpoint(
+        region,
+        use_fips=settings.get_flag("use_fips_endpoint"),
+        use_dualstack=settings.get_flag("use_dualstack_endpoint"),
+        endpoint_url=settings.endpoint_url(service),
+        service=service,
+    )
+
+
+def credentials_in(fields: Any, names: str, what: str, account: str | None = None) -> Credentials:
+    """Credentials from an answer; `names` are its words for key id, secret, token, expiry, account.
+
+    The expiry is ISO 8601, or a number of milliseconds.
+    """
+    found = fields if isinstance(fields, dict) else {}
+    key_id, secret, token, expires, *more = (found.get(name) for name in names.split())
+    if not key_id or not secret:
+        raise CredentialsError(f"{what} has no {' or no '.join(names.split()[:2])}")
+    try:
+        expires_at = expires / 1000 if isinstance(expires, (int, float)) else epoch(expires)
+        return Credentials(key_id, secret, token, expires_at, account or (more or [None])[0])
+    except CredentialsError as error:
+        raise CredentialsError(f"{what}: {error}") from None
+
+
+def epoch(text: object) -> float | None:
+    """Epoch seconds of an ISO 8601 time, None for none.
+
+    >>> epoch("2015-08-30T12:36:00Z")
+    1440938160.0
+    """
+    from datetime import datetime, timezone
+
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(text).replace("UTC", "Z").replace("Z", "+00:00"))
+    except ValueError:
+        raise CredentialsError(
+            f"the expiration {str(text)[:40]!r} is not an ISO 8601 time"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def xml_fields(body: bytes) -> dict[str, str]:
+    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
+
+    >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
+    {'Error': '', 'Code': 'AccessDenied'}
+    """
+    from xml.etree.ElementTree import ParseError, fromstring
+
+    try:
+        text = body.decode("utf-8-sig")
+        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
+            return {}  # a document type can define entities that blow up memory
+        elements = fromstring(text).iter()
+    except (ParseError, ValueError, RecursionError):
+        return {}
+    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
+
+
+def _token_in(path: str) -> str:
+    """The token in a file, which is read anew each time, since it changes."""
+    text = read_text_file(path)
+    if text is None:
+        raise CredentialsError(f"{path}: there is no such token file")
+    return checked_key(f"the token in {path}", text.rstrip("\r\n"))
+
+
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+CREDENTIAL_SOURCES: dict[str, Callable[[Lookup], Credentials | None]] = {
+    "Environment": _environment_keys,
+    "Ec2InstanceMetadata": _from_imds,
+    "EcsContainer": _from_container,
+}
+PROFILE_PROVIDERS: tuple[Callable[[Lookup, str, tuple[str, ...]], Credentials | None], ...] = (
+    _assumed_role,
+    _profile_web_identity,
+    _sso,
+    _static_keys,
+    _process,
+)
+PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
+    # name, provider, what it means when there is nothing
+    ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
+    (
+        "web identity",
+        _from_web_identity,
+        "no AWS_WEB_IDENTITY_TOKEN_FILE, or a profile is named in code",
+    ),
+    ("profile", _from_profile, "profile {profile!r} in {files} has no role, SSO, keys or process"),
+    ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
+    ("instance metadata", _from_imds, "switched off, nobody there, or no role on the instance"),
+)
 
 
 class RenewedCredentials:
@@ -1957,12 +2488,12 @@ class RenewedCredentials:
 
     def __init__(self, load: Callable[[], Credentials], clock: Callable[[], float]) -> None:
         self._load, self._clock = load, clock
-        self._current: Credentials | None = None
+        self.current: Credentials | None = None
         self._lock = allocate_lock()
 
     def get(self) -> Credentials:
         """The current credentials; raises what loading raises."""
-        current = self._current
+        current = self.current
         if current is None or current.expires_at is None:
             return current or self._renew(current)
         left = current.expires_at - self._clock()
@@ -1983,13 +2514,17 @@ class RenewedCredentials:
 
     def _renew(self, old: Credentials | None) -> Credentials:
         with self._lock:
-            if self._current is None or self._current == old:
+            if self.current is None or self.current == old:
                 loaded = self._load()
                 if not isinstance(loaded, Credentials):
                     kind = type(loaded).__name__
                     raise CredentialsError(f"credentials: got {kind} instead of Credentials")
-                self._current = loaded
-            return self._current
+                if loaded.expires_at is not None and loaded.expires_at <= self._clock():
+                    raise CredentialsError(
+                        "the credentials that were handed out have ended already"
+                    )
+                self.current = loaded
+            return self.current
 
 
 # --- 11. Client --------------------------------------------------------------
@@ -2006,20 +2541,13 @@ def _given(
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     if credentials is not None and any(keys):
         raise ConfigurationError("give either credentials or the three aws_… keys, not both")
-    given = credentials or _key_pair(keys, names, "the call")
+    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
     if given is None and any(keys):
         raise CredentialsError("the call has aws_session_token but no key pair; add that")
     if given is None:
         return None
     sources["credentials"] = "argument"
     return given if callable(given) else lambda: given
-
-
-def random_fraction() -> float:
-    """A random number in [0, 1)."""
-    from random import random
-
-    return random()
 
 
 class Client:
@@ -2052,15 +2580,17 @@ class Client:
         retry_sent: bool = True,
         transport: Transport | None = None,
         environ: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = system_clock,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_fraction,
+        prompt: Callable[[str], str] = ask_on_terminal,
     ) -> None:
         self._settings = settings = Settings(environment(environ), profile_name)
         self.sources = settings.sources  # where each setting came from
         self._profile_name, self._quota, self._skew = profile_name, RetryQuota(), 0.0
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
+        self._prompt = prompt
         self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
@@ -2072,6 +2602,7 @@ class Client:
             connect_timeout=connect_timeout, read_timeout=read_timeout,
             ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
         )  # fmt: skip
+        self._direct = transport or UrllibTransport(ca_bundle=ca_bundle, environ={})
 
     def _resolve(
         self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
@@ -2093,7 +2624,13 @@ class Client:
         settings = self._settings
         if "credentials" in self.sources:
             settings = Settings(settings.environ, self._profile_name)
-        credentials, self.sources["credentials"] = _first_in_chain(settings)
+        credentials = first_in_chain(
+            Lookup(
+                settings, self.region_name, self._transport, self._direct, self._clock,
+                self._sleep, self._random, self._prompt, self._credentials.current,
+            )
+        )  # fmt: skip
+        self.sources["credentials"] = settings.sources["credentials"]
         return credentials
 
     def invoke_endpoint_async(
@@ -2153,6 +2690,7 @@ class Client:
     ) -> dict[str, Any]:
         """Sign, send and read once; adds to `attempts` how it went."""
         log, started, sent_at = logger(), self._monotonic(), self._clock()
+        secrets = (credentials.secret_access_key, credentials.session_token or "")
         signed = self._signed(request, credentials, sent_at, len(attempts) + 1)
         if log:
             canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
@@ -2164,11 +2702,11 @@ class Client:
             response = self._transport(signed.request)
             metadata.update(self._timing(response, sent_at))
             if log:
-                headers = without_secrets(response.headers, credentials)
+                headers = without_secrets(response.headers, secrets)
                 log.debug("answer: %r %s", response, shown_headers(headers))
             answer = deserialize(response)
         except ClientError as refusal:
-            evidence = without_secrets(refusal.response, credentials)
+            evidence = without_secrets(refusal.response, secrets)
             message = evidence["Error"]["Message"]
             error = type(refusal)(message, response=evidence, operation_name=OPERATION)
             entry["Outcome"] = error.code
@@ -2204,7 +2742,7 @@ class Client:
             credentials,
             region=self.region_name,
             service=SIGNING_NAME,
-            timestamp=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + self._skew)),
+            timestamp=amz_date(now + self._skew),
         )
 
     def _timing(self, response: Response, sent_at: float) -> dict[str, float | None]:
@@ -2251,7 +2789,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""
-        getattr(self._transport, "close", lambda: None)()
+        for transport in (self._transport, self._direct):
+            getattr(transport, "close", lambda: None)()
 
     def __enter__(self) -> Client:
         return self
@@ -2304,17 +2843,17 @@ def logger() -> Logger | None:
     return found if found and found.isEnabledFor(10) else None
 
 
-def without_secrets(value: Any, credentials: Credentials) -> Any:
+def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
     """The text, or what has texts in it, less the caller's own secrets: some services echo them.
 
-    Real ones have 40 characters and more; a short one would be found all over the text.
+    Real ones have 16 characters and more; a short one would be found all over the text.
     """
     if isinstance(value, dict):
-        return {name: without_secrets(item, credentials) for name, item in value.items()}
+        return {name: without_secrets(item, secrets) for name, item in value.items()}
     if isinstance(value, tuple):
-        return tuple(without_secrets(item, credentials) for item in value)
+        return tuple(without_secrets(item, secrets) for item in value)
     if isinstance(value, str):
-        for secret in (credentials.secret_access_key, credentials.session_token or ""):
+        for secret in secrets:
             value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
     return value
 

@@ -1,0 +1,474 @@
+"""The services that hand out credentials, on the emulator's port: STS, SSO, container, IMDS.
+
+    with CredentialServices(lifetime=900) as services:
+        services.fail_next("sts", status(503, "ServiceUnavailable"))
+        ...                                     # point a client at services.url
+        services.hand_outs, services.requests_to("sts")
+
+Each answer is a new key pair, known to the emulator until it expires: what is signed with it is
+verified, and refused afterwards. A service that wants a signature or a token checks it.
+
+Left out: policies, session tags, GetCallerIdentity, SSO's device login, IMDS's other categories.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from emulator import (
+    Account,
+    Connection,
+    Emulator,
+    Fault,
+    Headers,
+    Received,
+    Reply,
+    Route,
+    SignatureError,
+    fault,
+    json_reply,
+    verify,
+)
+
+ACCOUNT_ID = "123456789012"
+SECRET_MARK, TOKEN_MARK = "emulatedSECRET", "emulatedTOKEN"  # in each secret and session token
+WEB_TOKEN = "eyJhbGciOi.emulatedWEBTOKEN.c2lnbmF0dXJl"
+SSO_TOKEN = "aoal-emulatedSSOTOKEN"
+PATHS = {
+    # service: the paths that are its own; the first row that matches has the request
+    "sts": "/",
+    "sso": "/federation/credentials",
+    "container": "/container(/.*)?|/v1/credentials|/v2/credentials/.+",
+    "imds token": "/latest/api/token",
+    "imds": "/latest/.*",
+}
+
+
+class HandOut(NamedTuple):
+    """One pair of keys that a service gave away; signer and region of the request, if signed."""
+
+    service: str
+    role: str  # an ARN for STS, else a name or a path
+    access_key_id: str
+    account: Account
+    at: float
+    parameters: Mapping[str, str]
+    signer: str = ""
+    region: str = ""
+
+    @property
+    def expires_at(self) -> float:
+        return self.account.expires_at or 0.0
+
+    def iso(self, seconds: float) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+    def json(self, token_name: str = "Token") -> dict[str, str]:
+        """The members that the container endpoint and IMDS have in common."""
+        return {
+            "AccessKeyId": self.access_key_id,
+            "SecretAccessKey": self.account.secret_access_key,
+            token_name: self.account.session_token or "",
+            "Expiration": self.iso(self.expires_at),
+        }
+
+
+class CredentialServices(Emulator):
+    """An Emulator that also hands out credentials; `lifetime` is how many seconds they live."""
+
+    def __init__(self, *, lifetime: float = 3600.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.lifetime = lifetime
+        self.hand_outs: list[HandOut] = []
+        self.demands: dict[str, dict[str, str]] = {}  # role ARN: parameters that it insists on
+        self.web_tokens = {WEB_TOKEN}
+        self.sso_tokens = {SSO_TOKEN}
+        self.container_authorization: str | None = None  # what it insists on
+        self.imds_role: str | None = "instance-role"
+        self.imds_token_status = 200  # 403, 404, 405 and 400 mean no token
+        self.imds_extended = True  # False: the extended path is 404
+        self.imds_v1 = False  # True: requests without a token are answered
+        self.imds_tokens: dict[str, float] = {}  # token: its end
+        self.routes[:0] = CREDENTIAL_ROUTES
+        self.own = threading.local()  # .lifetime: of what this connection hands out
+        self._mutex = threading.Lock()
+        self._next: dict[str, collections.deque[Fault]] = collections.defaultdict(
+            collections.deque
+        )
+        self._always: dict[str, Fault] = {}
+
+    def fail_next(self, service: str, *faults: Fault) -> None:
+        """What happens to the next requests to one service, a row of PATHS."""
+        with self._mutex:
+            self._next[checked(service)].extend(faults)
+
+    def fail_always(self, service: str, chosen: Fault | None) -> None:
+        """What happens to each request to one service from now on; None ends that."""
+        with self._mutex:
+            self._always.pop(checked(service), None)
+            if chosen:
+                self._always[service] = chosen
+
+    def next_fault(self, received: Received | None) -> Fault | None:
+        service = received and service_of(received)
+        if service:
+            with self._mutex:
+                if self._next[service]:
+                    return self._next[service].popleft()
+                if service in self._always:
+                    return self._always[service]
+        return super().next_fault(received)
+
+    def requests_to(self, service: str) -> list[Received]:
+        """What one service was sent, whatever became of it; "imds" has its token calls too."""
+        wanted = {checked(service)} | ({"imds token"} if service == "imds" else set())
+        return [received for received in list(self.requests) if service_of(received) in wanted]
+
+    def hand_out(
+        self,
+        service: str,
+        role: str,
+        parameters: Mapping[str, str],
+        lifetime: float | None = None,
+        signer: str = "",
+        region: str = "",
+    ) -> HandOut:
+        """A new pair of keys, from now on an account of the emulator's."""
+        forced = getattr(self.own, "lifetime", None)
+        seconds = forced or lifetime or self.lifetime
+        with self._mutex:
+            number, at = len(self.hand_outs) + 1, self.clock()
+            expires_at = float(int(at + seconds))
+            secret = f"{SECRET_MARK}/{number:04d}+{uuid.uuid4().hex[:20]}"
+            account = Account(secret, f"{TOKEN_MARK}//{uuid.uuid4().hex}+{number}==", expires_at)
+            key_id = f"ASIA{service.upper():*<9}{number:07d}".replace("*", "X")
+            made = HandOut(service, role, key_id, account, at, parameters, signer, region)
+            self.accounts[key_id] = account
+            self.hand_outs.append(made)
+        return made
+
+    def forget_imds_tokens(self) -> None:
+        """From now on every token handed out so far is a bad one."""
+        with self._mutex:
+            self.imds_tokens.clear()
+
+
+def checked(service: str) -> str:
+    if service not in PATHS:
+        raise KeyError(f"{service!r} is none of {', '.join(PATHS)}")
+    return service
+
+
+def service_of(received: Received) -> str | None:
+    """The row of PATHS that a request belongs to."""
+    rows = (name for name, path in PATHS.items() if re.fullmatch(path, received.path))
+    return next(rows, None)
+
+
+# --- 1. STS ------------------------------------------------------------------
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+
+STS_CODES = {
+    # of the emulator's SignatureError: status, and the code that STS has for it
+    "MissingAuthenticationTokenException": (403, "MissingAuthenticationToken"),
+    "IncompleteSignatureException": (400, "IncompleteSignature"),
+    "UnrecognizedClientException": (403, "InvalidClientTokenId"),
+    "ExpiredTokenException": (403, "ExpiredToken"),
+    "InvalidSignatureException": (403, "SignatureDoesNotMatch"),
+}
+STS_PARAMETERS = {
+    # name: pattern of its value
+    "Action": "AssumeRole|AssumeRoleWithWebIdentity",
+    "Version": "2011-06-15",
+    "RoleArn": r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}",
+    "RoleSessionName": r"[\w+=,.@-]{2,64}",
+    "ExternalId": r"[\w+=,.@:/-]{2,1224}",
+    "SerialNumber": r"[\w+=/:,.@-]{9,256}",
+    "TokenCode": "[0-9]{6}",
+    "WebIdentityToken": "[!-~]{4,20000}",
+}
+SIGNED_ONLY, UNSIGNED_ONLY = {"ExternalId", "SerialNumber", "TokenCode"}, {"WebIdentityToken"}
+
+
+class Refused(Exception):
+    """(status, code, message) of an error to answer with."""
+
+
+def sts(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    """The answer to AssumeRole or AssumeRoleWithWebIdentity, or STS's XML for what is wrong."""
+    try:
+        form = read_form(received)
+        if form["Action"] == "AssumeRole":
+            signer, region = sts_signer(services, received)
+        else:
+            signer, region = "", ""
+            check_web_token(services, form["WebIdentityToken"])
+        check_demands(services, form)
+    except Refused as refused:
+        return sts_error(*refused.args)
+    lifetime = float(form.get("DurationSeconds", 0)) or None
+    made = services.hand_out("sts", form["RoleArn"], form, lifetime, signer, region)
+    return Reply(200, (("Content-Type", "text/xml"),), sts_answer(form, made).encode())
+
+
+def read_form(received: Received) -> dict[str, str]:
+    """The parameters in the body, each of them once and as the API wants it."""
+    kind = (received.header("content-type") or "").partition(";")[0]
+    if received.query or kind != "application/x-www-form-urlencoded":
+        raise Refused(400, "MalformedInput", "the parameters are a form in the body")
+    try:
+        pairs = parse_qsl(received.body.decode(), keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        raise Refused(400, "MalformedInput", "the body is not a form") from None
+    form = dict(pairs)
+    required = {"Action", "Version", "RoleArn", "RoleSessionName"}
+    web = form.get("Action") == "AssumeRoleWithWebIdentity"
+    required |= UNSIGNED_ONLY if web else set()
+    allowed = (required | {"DurationSeconds"}) | (set() if web else SIGNED_ONLY)
+    if len(form) != len(pairs) or not required <= set(form) <= allowed:
+        raise Refused(400, "ValidationError", f"missing, repeated or unknown: {sorted(form)}")
+    for name, value in form.items():
+        seconds = name == "DurationSeconds"
+        if not re.fullmatch(STS_PARAMETERS.get(name, "[0-9]{1,5}"), value, re.ASCII) or (
+            seconds and not 900 <= int(value) <= 43_200
+        ):
+            raise Refused(400, "ValidationError", f"Value at '{name}' failed its constraint")
+    return form
+
+
+def sts_signer(services: CredentialServices, received: Received) -> tuple[str, str]:
+    """Who signed, and for which region."""
+    try:
+        verified = verify(received, services.accounts, now=services.clock())
+    except SignatureError as error:
+        status, code = STS_CODES[error.code]
+        raise Refused(status, code, error.message) from None
+    if verified.service != "sts":
+        message = "Credential should be scoped to correct service: 'sts'."
+        raise Refused(403, "SignatureDoesNotMatch", message)
+    return verified.access_key_id, verified.region
+
+
+def check_web_token(services: CredentialServices, token: str) -> None:
+    if token not in services.web_tokens:
+        message = "The ID Token provided is not a valid JWT."
+        raise Refused(400, "InvalidIdentityToken", message)
+
+
+def check_demands(services: CredentialServices, form: Mapping[str, str]) -> None:
+    """AccessDenied unless the request has what the role's trust policy insists on."""
+    demanded = services.demands.get(form["RoleArn"], {})
+    if any(form.get(name) != value for name, value in demanded.items()):
+        message = f"User is not authorized to perform: sts:AssumeRole on {form['RoleArn']}"
+        raise Refused(403, "AccessDenied", message)
+
+
+def sts_answer(form: Mapping[str, str], made: HandOut) -> str:
+    """The XML of a success."""
+    account_id, role = made.role.split(":")[4], made.role.rpartition("/")[2]
+    arn = f"arn:aws:sts::{account_id}:assumed-role/{role}/{form['RoleSessionName']}"
+    keys = "".join(
+        f"<{name}>{escape(text)}</{name}>" for name, text in made.json("SessionToken").items()
+    )
+    action = form["Action"]
+    return (
+        f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n'
+        f"  <{action}Result>\n    <AssumedRoleUser><AssumedRoleId>AROAEXAMPLE:x</AssumedRoleId>"
+        f"<Arn>{escape(arn)}</Arn></AssumedRoleUser>\n    <Credentials>{keys}</Credentials>\n"
+        f"  </{action}Result>\n  <ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId>"
+        f"</ResponseMetadata>\n</{action}Response>\n"
+    )
+
+
+def sts_error(status: int, code: str | None, message: str, headers: Headers = ()) -> Reply:
+    """An error in STS's XML."""
+    side = "Receiver" if status >= 500 else "Sender"
+    body = (
+        '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n  <Error>\n'
+        f"    <Type>{side}</Type>\n    <Code>{escape(code or '')}</Code>\n"
+        f"    <Message>{escape(message)}</Message>\n  </Error>\n"
+        f"  <RequestId>{uuid.uuid4()}</RequestId>\n</ErrorResponse>\n"
+    )
+    return Reply(status, (("Content-Type", "text/xml"), *headers), body.encode())
+
+
+# --- 2. The SSO portal -------------------------------------------------------
+# https://docs.aws.amazon.com/singlesignon/latest/PortalAPIReference/API_GetRoleCredentials.html
+
+
+def sso(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    """The role's credentials for a token that is known."""
+    pairs = parse_qsl(received.query, keep_blank_values=True)
+    query = dict(pairs)
+    if sorted(name for name, _ in pairs) != ["account_id", "role_name"]:
+        return sso_error(400, "InvalidRequestException", "role_name and account_id, once each")
+    if received.header("authorization"):
+        return sso_error(400, "InvalidRequestException", "this operation is not signed")
+    if received.header("x-amz-sso_bearer_token") not in services.sso_tokens:
+        return sso_error(401, "UnauthorizedException", "Session token not found or invalid")
+    if not re.fullmatch("[0-9]{12}", query["account_id"]) or query["role_name"] == "Nobody":
+        return sso_error(403, "ForbiddenException", "No access")
+    made = services.hand_out("sso", query["role_name"], query)
+    document = {
+        "accessKeyId": made.access_key_id,
+        "secretAccessKey": made.account.secret_access_key,
+        "sessionToken": made.account.session_token,
+        "expiration": int(made.expires_at * 1000),
+    }
+    return json_reply(200, {"roleCredentials": document})
+
+
+def sso_error(status: int, code: str | None, message: str, headers: Headers = ()) -> Reply:
+    kind = (("x-amzn-errortype", code),) if code else ()
+    return json_reply(status, {"message": message, "__type": code}, *kind, *headers)
+
+
+# --- 3. The container endpoint -----------------------------------------------
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
+
+
+def container(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    """The task's credentials, for the Authorization that the emulator was told to insist on."""
+    if received.header("authorization") != services.container_authorization:
+        return container_error(401, "Unauthorized", "the Authorization header is not the task's")
+    made = services.hand_out("container", received.path, dict(parse_qsl(received.query)))
+    role = {"RoleArn": f"arn:aws:iam::{ACCOUNT_ID}:role/task", "AccountId": ACCOUNT_ID}
+    return json_reply(200, {**role, **made.json()})
+
+
+def container_error(status: int, code: str | None, message: str, headers: Headers = ()) -> Reply:
+    document = {"code": code, "message": message, "HTTPErrorCode": status}
+    return json_reply(status, document, *headers)
+
+
+# --- 4. The instance metadata service ----------------------------------------
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+
+
+def imds_token(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    """A session token that lives as long as was asked for."""
+    if services.imds_token_status != 200:
+        return imds_error(services.imds_token_status)
+    seconds = received.header("x-aws-ec2-metadata-token-ttl-seconds") or ""
+    if not re.fullmatch("[0-9]{1,5}", seconds) or not 1 <= int(seconds) <= 21_600:
+        return imds_error(400)
+    if received.header("x-forwarded-for") or received.body:
+        return imds_error(403)
+    token = f"emulatedIMDSTOKEN-{uuid.uuid4().hex}=="
+    with services._mutex:
+        services.imds_tokens[token] = services.clock() + int(seconds)
+    ttl = ("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", seconds)
+    return Reply(200, (("Content-Type", "text/plain"), ttl), token.encode())
+
+
+def imds(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    """The name of the instance's role, or its credentials under that name."""
+    token = received.header("x-aws-ec2-metadata-token")
+    end = services.imds_tokens.get(token or "", 0.0)
+    if not (services.imds_v1 if token is None else services.clock() < end):
+        return imds_error(401)
+    extended, role = bool(match[1]), match[2]
+    if services.imds_role is None or (extended and not services.imds_extended):
+        return imds_error(404)
+    if not role:
+        return Reply(200, (("Content-Type", "text/plain"),), services.imds_role.encode())
+    if role != services.imds_role:
+        return imds_error(404)
+    made = services.hand_out("imds", role, {"path": received.path})
+    document = {"Code": "Success", "LastUpdated": made.iso(made.at), "Type": "AWS-HMAC"}
+    document.update(made.json(), **({"AccountId": ACCOUNT_ID} if extended else {}))
+    return Reply(200, (("Content-Type", "text/plain"),), json.dumps(document, indent=2).encode())
+
+
+def imds_error(
+    status: int, code: str | None = None, message: str = "", headers: Headers = ()
+) -> Reply:
+    title = f"{status} - {message or code or 'Error'}"
+    page = f'<?xml version="1.0"?>\n<html><head><title>{escape(title)}</title></head></html>\n'
+    return Reply(status, (("Content-Type", "text/html"), *headers), page.encode())
+
+
+def imds_unknown(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
+    return imds_error(404)
+
+
+CREDENTIAL_ROUTES = (
+    Route("POST", PATHS["sts"], sts, sts_error),
+    Route("GET", PATHS["sso"], sso, sso_error),
+    Route("GET", PATHS["container"], container, container_error),
+    Route("PUT", PATHS["imds token"], imds_token, imds_error),
+    Route(
+        "GET", "/latest/meta-data/iam/security-credentials(-extended)?/([^/]*)", imds, imds_error
+    ),
+    Route(".*", PATHS["imds"], imds_unknown, imds_error),
+)
+
+
+# --- 5. Faults ---------------------------------------------------------------
+# Beside the emulator's own: what a service that hands out credentials can get wrong.
+
+
+@fault
+def slow(connection: Connection, seconds: float) -> Reply:
+    """The good answer, after a while."""
+    connection.idle(seconds)
+    return connection.handle()
+
+
+@fault
+def text(
+    connection: Connection, body: bytes, code: int = 200, content_type: str = "text/plain"
+) -> Reply:
+    """These bytes as the body; nothing is handed out."""
+    return Reply(code, (("Content-Type", content_type),), body)
+
+
+@fault
+def expired(connection: Connection, ago: float = 60.0) -> Reply:
+    """The good answer, but the credentials ended that many seconds before."""
+    own: Any = connection.emulator.own  # type: ignore[attr-defined]
+    own.lifetime = -ago
+    try:
+        return connection.handle()
+    finally:
+        own.lifetime = None
+
+
+@fault
+def edited(connection: Connection, pattern: bytes, replacement: bytes) -> Reply:
+    """The good answer with each match of the pattern replaced."""
+    reply = connection.handle()
+    return reply._replace(body=re.sub(pattern, replacement, reply.body, flags=re.DOTALL))
+
+
+@fault
+def doctype(connection: Connection) -> Reply:
+    """The good answer, but its key id is an entity: whoever expands those can read it."""
+    reply = connection.handle()
+    key_id = re.search(b"<AccessKeyId>(.*?)</", reply.body)
+    if not key_id:
+        return reply
+    head = b'<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY key "' + key_id[1] + b'">]>\n'
+    return reply._replace(body=head + reply.body.replace(key_id[1], b"&key;"))
+
+
+@fault
+def nested_json(connection: Connection, depth: int, code: int = 200) -> Reply:
+    """JSON nested that deep."""
+    body = b'{"AccessKeyId":' * depth + b'"deep"' + b"}" * depth
+    return Reply(code, (("Content-Type", "application/json"),), body)
+
+
+@fault
+def nested_xml(connection: Connection, depth: int, code: int = 200) -> Reply:
+    """XML nested that deep."""
+    return Reply(code, (("Content-Type", "text/xml"),), b"<a>" * depth + b"</a>" * depth)
