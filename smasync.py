@@ -1456,6 +1456,7 @@ class Settings:
         setting = "endpoint" if service == "sagemaker_runtime" else f"{service} endpoint"
         found: str | None = self._first(setting, places)
         if found is None:
+            self.sources[setting] = "the region"
             return None
         return check_endpoint_url(found, f"endpoint URL, {self.sources[setting]},")
 
@@ -1844,6 +1845,23 @@ def transport_error(stage: str, error: Exception, host: str) -> TransportError:
     return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
 
 
+def transports(
+    settings: Settings, given: Transport | None, verify: str | bool | None = None, **options: Any
+) -> tuple[Transport, Transport]:
+    """A transport, and one that goes through no proxy; the one that was given stands for both."""
+    ca_bundle = settings.get("ca_bundle", None if verify is True else verify)
+    if given is not None:
+        return given, given
+    direct = UrllibTransport(ca_bundle=ca_bundle, environ={})
+    return UrllibTransport(ca_bundle=ca_bundle, environ=settings.environ, **options), direct
+
+
+def close_all(transports: Iterable[Transport]) -> None:
+    """Close the connections that are kept, where a transport keeps some."""
+    for transport in transports:
+        getattr(transport, "close", lambda: None)()
+
+
 def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
     """The mapping that was given, or the process's own environment."""
     return os.environ if environ is None else environ
@@ -1971,15 +1989,12 @@ def resolve_credentials(
     A profile named here, in code, is asked instead of the environment. The region is for STS.
     """
     settings = Settings(environment(environ), profile_name)
-    region, ca_bundle = settings.get("region", region_name), settings.get("ca_bundle")
-    usual = UrllibTransport(ca_bundle=ca_bundle, environ=settings.environ)
-    direct = UrllibTransport(ca_bundle=ca_bundle, environ={})
+    ways = transports(settings, transport)
     try:
-        ways = (transport or usual, transport or direct)
+        region = settings.get("region", region_name)
         return first_in_chain(Lookup(settings, region, *ways, clock or system_clock))
     finally:
-        usual.close()
-        direct.close()
+        close_all(ways)
 
 
 def first_in_chain(lookup: Lookup) -> Credentials:
@@ -1991,7 +2006,7 @@ def first_in_chain(lookup: Lookup) -> Credentials:
             found = provider(lookup)
         except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
             tried.append((name, str(error)))
-            raise CredentialsError(f"{name}: {error}", tried=tried) from error
+            raise CredentialsError(str(error), tried=tried) from error
         if found is not None:
             settings.sources["credentials"] = name
             return found
@@ -2117,7 +2132,7 @@ def _static_keys(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credential
 
 
 def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
-    """A role for the token that `aws sso login` left behind; renewing that is the AWS CLI's job."""
+    """A role for the token that `aws sso login` left behind; the AWS CLI is to renew that."""
     settings = lookup.settings
     profile = dict(settings.profiles.get(name, {}))
     session = profile.get("sso_session")
@@ -2469,6 +2484,7 @@ PROFILE_PROVIDERS: tuple[Callable[[Lookup, str, tuple[str, ...]], Credentials | 
     _static_keys,
     _process,
 )
+# fmt: off
 PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
     # name, provider, what it means when there is nothing
     ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
@@ -2477,10 +2493,12 @@ PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] =
         _from_web_identity,
         "no AWS_WEB_IDENTITY_TOKEN_FILE, or a profile is named in code",
     ),
-    ("profile", _from_profile, "profile {profile!r} in {files} has no role, SSO, keys or process"),
+    ("profile", _from_profile, "profile {profile!r} has no role_arn, aws_access_key_id, sso_session or "
+                               "credential_process in {files}"),
     ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
     ("instance metadata", _from_imds, "switched off, nobody there, or no role on the instance"),
 )
+# fmt: on
 
 
 class RenewedCredentials:
@@ -2587,22 +2605,19 @@ class Client:
         prompt: Callable[[str], str] = ask_on_terminal,
     ) -> None:
         self._settings = settings = Settings(environment(environ), profile_name)
-        self.sources = settings.sources  # where each setting came from
+        self.sources = settings.sources
         self._profile_name, self._quota, self._skew = profile_name, RetryQuota(), 0.0
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
-        self._prompt = prompt
-        self._parameter_validation, self._retry_sent = parameter_validation, retry_sent
+        self._prompt, self._retry_sent, self._validate = prompt, retry_sent, parameter_validation
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
-        load = _given(credentials, keys, self.sources) or self._load_credentials
-        self._credentials = RenewedCredentials(load, clock)
-        ca_bundle = settings.get("ca_bundle", None if verify is True else verify)
-        self._transport = transport or UrllibTransport(
-            connect_timeout=connect_timeout, read_timeout=read_timeout,
-            ca_bundle=ca_bundle, environ=settings.environ, monotonic=monotonic,
+        given = _given(credentials, keys, self.sources)
+        self._credentials = RenewedCredentials(given or self._load_credentials, clock)
+        self._transport, self._direct = transports(
+            settings, transport, verify,
+            connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
         )  # fmt: skip
-        self._direct = transport or UrllibTransport(ca_bundle=ca_bundle, environ={})
 
     def _resolve(
         self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
@@ -2723,9 +2738,7 @@ class Client:
 
     def _prepare(self, members: Mapping[str, Any], invocation: str) -> Request:
         """The request as all its attempts have it."""
-        request = serialize(
-            members, self.endpoint_url, parameter_validation=self._parameter_validation
-        )
+        request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
         headers = [("amz-sdk-invocation-id", invocation), ("User-Agent", self._user_agent)]
         trace = trace_header(self._settings.environ)
         if trace:
@@ -2789,8 +2802,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""
-        for transport in (self._transport, self._direct):
-            getattr(transport, "close", lambda: None)()
+        close_all((self._transport, self._direct))
 
     def __enter__(self) -> Client:
         return self

@@ -573,7 +573,7 @@ BAD_CLIENTS = {
         {"credentials": KEYS, "aws_access_key_id": "a", "aws_secret_access_key": "b"},
         ConfigurationError,
     ),
-    "no keys": ({}, CredentialsError),
+    "no keys": ({"environ": {"AWS_EC2_METADATA_DISABLED": "true"}}, CredentialsError),
     "half a pair in the environment": (
         {"environ": {"AWS_ACCESS_KEY_ID": "AKID"}}, CredentialsError,
     ),
