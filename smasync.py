@@ -1190,15 +1190,25 @@ def clock_skew(response: Response, sent_at: float, received_at: float) -> float 
     return None if seconds is None else seconds - (sent_at + received_at) / 2
 
 
+# The last Date that was read: answers of the same second have the same one.
+_last_date: tuple[str | None, float | None] = (None, None)
+
+
 def http_date(text: str | None) -> float | None:
     """Epoch seconds of an HTTP date; None for what is not one."""
+    global _last_date
+    last_text, seconds = _last_date
+    if text == last_text:
+        return seconds
     from email.utils import mktime_tz, parsedate_tz
 
     try:
         parsed = parsedate_tz(text or "")
-        return None if parsed is None else float(mktime_tz(parsed))
+        seconds = None if parsed is None else float(mktime_tz(parsed))
     except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+        seconds = None
+    _last_date = (text, seconds)
+    return seconds
 
 
 # === PART II: THE WORLD ======================================================
@@ -2068,7 +2078,7 @@ def _from_profile(lookup: Lookup) -> Credentials | None:
 
 
 def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> Credentials | None:
-    """What a profile leads to; `above` are the profiles whose source it is, the first one first."""
+    """What a profile leads to; `above` are those whose source it is, the first one first."""
     settings = lookup.settings
     path = " -> ".join((*above, name))
     if above and name not in settings.profiles:
@@ -2253,7 +2263,7 @@ def _checked_container_url(url: str) -> str:
 
 
 def _from_imds(lookup: Lookup) -> Credentials | None:
-    """The role of the EC2 instance; while IMDS fails, what it said last stays in use for a while."""
+    """The role of the EC2 instance; while IMDS fails, what it said last stays in use."""
     settings = lookup.settings
     if settings.get_flag("ec2_metadata_disabled"):
         return None
@@ -2408,7 +2418,7 @@ def _service_url(lookup: Lookup, service: str, region: str | None) -> str:
 
 
 def credentials_in(fields: Any, names: str, what: str, account: str | None = None) -> Credentials:
-    """Credentials from an answer; `names` are its words for key id, secret, token, expiry, account.
+    """Credentials in an answer; `names` are its words for key id, secret, token, expiry, account.
 
     The expiry is ISO 8601, or a number of milliseconds.
     """
