@@ -1452,23 +1452,37 @@ class Settings:
             )
         return int(text[:9])
 
-    def endpoint_url(self, service: str, argument: str | None = None) -> str | None:
-        """The URL configured for a service, such as "sagemaker_runtime" or "s3"."""
-        places: list[tuple[Any, str]] = [(argument, "argument")]
+    def endpoint(
+        self, service: str, region: str | None, url: str | None = None,
+        fips: bool | None = None, dualstack: bool | None = None,
+    ) -> str:  # fmt: skip
+        """The URL of a service in a region, a configured one first; the last three are arguments.
+
+        Raises ConfigurationError.
+        """
+        name = service.replace("-", "_")
+        places: list[tuple[Any, str]] = [(url, "argument")]
         if not self.get_flag("ignore_configured_endpoint_urls"):
-            for variable in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL"):
-                url = self.environ.get(variable)
-                places.append((url or None, f"environment variable {variable}"))
-            url = self._services().get(service, {}).get("endpoint_url")
-            places.append((url or None, f"services section of profile {self.profile_name!r}"))
-            url = self.profile.get("endpoint_url")
-            places.append((url or None, f"profile {self.profile_name!r}"))
-        setting = "endpoint" if service == "sagemaker_runtime" else f"{service} endpoint"
-        found: str | None = self._first(setting, places)
-        if found is None:
+            for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
+                found = self.environ.get(variable) or None
+                places.append((found, f"environment variable {variable}"))
+            found = self._services().get(name, {}).get("endpoint_url") or None
+            places.append((found, f"services section of profile {self.profile_name!r}"))
+            found = self.profile.get("endpoint_url") or None
+            places.append((found, f"profile {self.profile_name!r}"))
+        setting = "endpoint" if service == "sagemaker-runtime" else f"{service} endpoint"
+        url = self._first(setting, places)
+        if url is None:
             self.sources[setting] = "the region"
-            return None
-        return check_endpoint_url(found, f"endpoint URL, {self.sources[setting]},")
+        else:
+            check_endpoint_url(url, f"endpoint URL, {self.sources[setting]},")
+        return resolve_endpoint(
+            region,
+            use_fips=self.get_flag("use_fips_endpoint", fips),
+            use_dualstack=self.get_flag("use_dualstack_endpoint", dualstack),
+            endpoint_url=url,
+            service=service,
+        )
 
     def _services(self) -> dict[str, dict[str, str]]:
         """The services section that the profile names: nested properties by service."""
@@ -1947,6 +1961,7 @@ PROCESS_TIMEOUT_SECONDS = 60.0
 CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
 CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
 IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+METADATA_WORDS = "AccessKeyId SecretAccessKey Token Expiration AccountId"
 IMDS_TOKEN_PATH = "/latest/api/token"
 IMDS_PATHS = (
     "/latest/meta-data/iam/security-credentials-extended/",  # newer, with the account's id
@@ -2159,7 +2174,7 @@ def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None
         lookup, session or profile["sso_start_url"], f"aws sso login --profile {name}"
     )
     query = {"role_name": profile["sso_role_name"], "account_id": profile["sso_account_id"]}
-    url = _service_url(lookup, "sso", profile["sso_region"]) + "/federation/credentials?"
+    url = settings.endpoint("sso", profile["sso_region"]) + "/federation/credentials?"
     url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
     request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
     answer = _ask(lookup, lookup.transport, lambda: request, "GetRoleCredentials", (token,))
@@ -2239,8 +2254,8 @@ def _from_container(lookup: Lookup) -> Credentials | None:
         headers += (("Authorization", token),)
     request = Request("GET", url, headers)
     answer = _ask(lookup, lookup.direct, lambda: request, "container credentials", (token or "",))
-    names = "AccessKeyId SecretAccessKey Token Expiration AccountId"
-    return credentials_in(_json_object(answer.body), names, "the container endpoint's answer")
+    what = "the container endpoint's answer"
+    return credentials_in(_json_object(answer.body), METADATA_WORDS, what)
 
 
 def _checked_container_url(url: str) -> str:
@@ -2289,19 +2304,27 @@ def _imds_credentials(lookup: Lookup) -> Credentials | None:
         )
     url = settings.get("ec2_metadata_service_endpoint") or IMDS_URLS[mode.lower()]
     url = check_endpoint_url(url, "ec2_metadata_service_endpoint")
-    try:
-        token = _imds_token(lookup, url)
-    except TransportError as error:
-        if error.sent:
-            raise
-        return None  # nobody there: this is no EC2 instance
+    for last in (False, True):
+        try:
+            return _imds_role(lookup, url)
+        except TransportError as error:
+            if error.sent:
+                raise
+            return None  # nobody there: this is no EC2 instance
+        except ClientError as error:
+            if error.status != 401 or last:  # a token may end between two requests
+                raise
+    return None
+
+
+def _imds_role(lookup: Lookup, url: str) -> Credentials | None:
+    token = _imds_token(lookup, url)
     for path in IMDS_PATHS:
         role = _ask_imds(lookup, url + path, token)
         if role is not None:
             name = role.decode("utf-8", "replace").strip().split("\n")[0]
-            body = _ask_imds(lookup, url + path + uri_encode(name), token)
-            names = "AccessKeyId SecretAccessKey Token Expiration AccountId"
-            return credentials_in(_json_object(body or b""), names, "IMDS's answer")
+            body = _ask_imds(lookup, url + path + uri_encode(name), token) or b""
+            return credentials_in(_json_object(body), METADATA_WORDS, "IMDS's answer")
     return None
 
 
@@ -2389,7 +2412,7 @@ def _ask_sts(
     body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
     kind = "application/x-www-form-urlencoded; charset=utf-8"
     headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
-    request = Request("POST", _service_url(lookup, "sts", lookup.region) + "/", headers, body)
+    request = Request("POST", lookup.settings.endpoint("sts", lookup.region) + "/", headers, body)
 
     def make_request() -> Request:
         if base is None:
@@ -2404,17 +2427,6 @@ def _ask_sts(
     account = (fields.get("Arn", "").split(":") + [""] * 5)[4] or None
     names = "AccessKeyId SecretAccessKey SessionToken Expiration"
     return credentials_in(fields, names, f"the answer to {action}", account)
-
-
-def _service_url(lookup: Lookup, service: str, region: str | None) -> str:
-    settings = lookup.settings
-    return resolve_endpoint(
-        region,
-        use_fips=settings.get_flag("use_fips_endpoint"),
-        use_dualstack=settings.get_flag("use_dualstack_endpoint"),
-        endpoint_url=settings.endpoint_url(service),
-        service=service,
-    )
 
 
 def credentials_in(fields: Any, names: str, what: str, account: str | None = None) -> Credentials:
@@ -2629,30 +2641,24 @@ class Client:
             connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
         )  # fmt: skip
 
-    def _resolve(
-        self, region: str | None, url: str | None, fips: bool | None, dualstack: bool | None
-    ) -> None:
-        """Set region and endpoint."""
+    def _resolve(self, region: str | None, url: str | None, *switches: bool | None) -> None:
+        """Set what all calls share: region, endpoint, user agent."""
         settings = self._settings
-        region = settings.get("region", region)
-        self.endpoint_url = resolve_endpoint(
-            region,
-            use_fips=settings.get_flag("use_fips_endpoint", fips),
-            use_dualstack=settings.get_flag("use_dualstack_endpoint", dualstack),
-            endpoint_url=settings.endpoint_url("sagemaker_runtime", url),
-        )
-        self.region_name = str(region)
+        self.region_name = settings.get("region", region)
+        endpoint = settings.endpoint("sagemaker-runtime", self.region_name, url, *switches)
+        self.endpoint_url = endpoint
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
     def _load_credentials(self) -> Credentials:
         """The first credentials in the chain, read afresh after the first time."""
-        settings = self._settings
-        if "credentials" in self.sources:
+        settings, source = self._settings, self.sources.get("credentials")
+        if source:
             settings = Settings(settings.environ, self._profile_name)
+        old = self._credentials.current if source == "instance metadata" else None
         credentials = first_in_chain(
             Lookup(
                 settings, self.region_name, self._transport, self._direct, self._clock,
-                self._sleep, self._random, self._prompt, self._credentials.current,
+                self._sleep, self._random, self._prompt, old,
             )
         )  # fmt: skip
         self.sources["credentials"] = settings.sources["credentials"]
