@@ -606,20 +606,14 @@ def resolve_endpoint(
         )
     if endpoint_url is not None:
         return check_endpoint_url(endpoint_url)
-    partition, dns, dual = _partition(region)
+    rows = (row for row in PARTITIONS if region.startswith(row[1]) or region == f"{row[0]}-global")
+    partition, _, dns, dual = next(rows)
     if service == "s3" and partition == "aws-cn" and use_fips:
         raise ConfigurationError(f"S3 has no FIPS endpoint in {region}; do without FIPS")
     template = HOSTS[service][use_fips + 2 * use_dualstack]
     if use_fips and not use_dualstack:
         template = FIPS_HOSTS.get((service, partition), template)
     return "https://" + template.format(R=region, dns=dns, dual=dual)
-
-
-def _partition(region: str) -> tuple[str, str, str]:
-    """The partition's name and its two DNS suffixes; "aws" for a region that no row claims."""
-    rows = (row for row in PARTITIONS if region.startswith(row[1]) or region == f"{row[0]}-global")
-    name, _, dns, dual = next(rows)
-    return name, dns, dual
 
 
 LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
@@ -698,8 +692,8 @@ def sign(
     headers = [*_without_signature(request, sign_body), ("X-Amz-Date", timestamp)]
     if sign_body:
         headers.append(("X-Amz-Content-Sha256", payload_hash))
-    token, unsigned_token = _token(credentials, sign_session_token)
-    headers += token
+    token = _token(credentials)
+    headers += token if sign_session_token else []
     canonical = canonical_request(
         request.method, request.url, headers, payload_hash,
         double_encode=double_encode, normalize_path=normalize_path,
@@ -712,7 +706,8 @@ def sign(
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
-    headers += [*unsigned_token, ("Authorization", authorization)]
+    headers += [] if sign_session_token else token
+    headers.append(("Authorization", authorization))
     request = Request(request.method, request.url, tuple(headers), request.body)
     return Signed(request, canonical, to_sign, signature)
 
@@ -745,24 +740,23 @@ def presign(
         ("X-Amz-Expires", str(expires)),
         ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
     ]
-    token, unsigned_token = _token(credentials, sign_session_token)
-    url = _with_query(request.url, query + token)
+    token = _token(credentials)
+    url = _with_query(request.url, query + token if sign_session_token else query)
     canonical = canonical_request(
         request.method, url, headers, payload_hash or _payload_hash(request),
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = _signature(credentials, scope, to_sign)
-    url = _with_query(url, [*unsigned_token, ("X-Amz-Signature", signature)])
+    url = _with_query(url, [] if sign_session_token else token)
+    url = _with_query(url, [("X-Amz-Signature", signature)])
     signed = Request(request.method, url, tuple(headers), request.body)
     return Signed(signed, canonical, to_sign, signature)
 
 
-def _token(credentials: Credentials, signed: bool) -> tuple[list[tuple[str, str]], ...]:
-    """The session token's pair, if any: what is signed of it, and what is added afterwards."""
+def _token(credentials: Credentials) -> list[tuple[str, str]]:
     token = credentials.session_token
-    pair = [("X-Amz-Security-Token", token)] if token else []
-    return (pair, []) if signed else ([], pair)
+    return [("X-Amz-Security-Token", token)] if token else []
 
 
 def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
@@ -863,8 +857,8 @@ def _encode_again(text: str) -> str:
 
 def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
     url = url.partition("#")[0]
-    query = "&".join(f"{name}={uri_encode(value)}" for name, value in pairs)
-    return f"{url}{'&' if '?' in url else '?'}{query}"
+    query = "".join(f"&{name}={uri_encode(value)}" for name, value in pairs)
+    return url + (query if "?" in url else query.replace("&", "?", 1))
 
 
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
@@ -1364,15 +1358,6 @@ def _continued(value: str, content: str, where: str) -> str:
     return f"{value}\n{content}"
 
 
-def nested_properties(value: str) -> dict[str, str]:
-    """The properties in a nested value, such as a services section has them.
-
-    >>> nested_properties("\\nendpoint_url = http://localhost:9000")
-    {'endpoint_url': 'http://localhost:9000'}
-    """
-    return dict(_property(line, "nested") for line in value.split("\n") if line)
-
-
 def random_fraction() -> float:
     """A random number in [0, 1)."""
     from random import random
@@ -1494,7 +1479,11 @@ class Settings:
             )
         section = self.config.get(f"services {name}", {})
         return {
-            key: nested_properties(value) for key, value in section.items() if value[:1] == "\n"
+            service: dict(
+                _property(line, f"services {name}") for line in value.split("\n") if line
+            )
+            for service, value in section.items()
+            if value[:1] == "\n"
         }
 
 
@@ -1972,17 +1961,7 @@ IMDS_PATHS = (
 class Lookup(_Frozen):
     """What a provider may use; `direct` is a transport without proxies, `old` what is renewed."""
 
-    __slots__ = (
-        "settings",
-        "region",
-        "transport",
-        "direct",
-        "clock",
-        "sleep",
-        "random",
-        "prompt",
-        "old",
-    )
+    __slots__ = tuple("settings region transport direct clock sleep random prompt old".split())
 
     def __init__(
         self,
@@ -2139,9 +2118,8 @@ def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentia
 
 def _profile_web_identity(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
     names = ("web_identity_token_file", "role_arn", "role_session_name")
-    return _web_identity(
-        lookup, lookup.settings.profiles.get(name, {}), names, f"profile {name!r}"
-    )
+    profile = lookup.settings.profiles.get(name, {})
+    return _web_identity(lookup, profile, names, f"profile {name!r}")
 
 
 def _static_keys(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
@@ -2170,9 +2148,8 @@ def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None
     if missing:
         raise CredentialsError(f"profile {name!r} is for SSO but lacks {', '.join(missing)}")
     check_region(profile["sso_region"], f"profile {name!r}: sso_region")
-    token = _sso_token(
-        lookup, session or profile["sso_start_url"], f"aws sso login --profile {name}"
-    )
+    login = f"aws sso login --profile {name}"
+    token = _sso_token(lookup, session or profile["sso_start_url"], login)
     query = {"role_name": profile["sso_role_name"], "account_id": profile["sso_account_id"]}
     url = settings.endpoint("sso", profile["sso_region"]) + "/federation/credentials?"
     url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
@@ -2227,9 +2204,8 @@ def _process(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | 
     fields = _json_object(done.stdout) or {}
     if fields.get("Version") != 1:
         raise CredentialsError(f"{what}: what it printed is not JSON with Version 1")
-    return credentials_in(
-        fields, "AccessKeyId SecretAccessKey SessionToken Expiration AccountId", what
-    )
+    names = "AccessKeyId SecretAccessKey SessionToken Expiration AccountId"
+    return credentials_in(fields, names, what)
 
 
 def _from_container(lookup: Lookup) -> Credentials | None:
@@ -2403,12 +2379,8 @@ def _ask_sts(
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
     session_name = session_name or f"smasync-{lookup.clock():.0f}"
-    form = {
-        "Action": action,
-        "Version": "2011-06-15",
-        "RoleSessionName": session_name,
-        **parameters,
-    }
+    head = {"Action": action, "Version": "2011-06-15", "RoleSessionName": session_name}
+    form = {**head, **parameters}
     body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
     kind = "application/x-www-form-urlencoded; charset=utf-8"
     headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
@@ -2499,22 +2471,14 @@ CREDENTIAL_SOURCES: dict[str, Callable[[Lookup], Credentials | None]] = {
     "Ec2InstanceMetadata": _from_imds,
     "EcsContainer": _from_container,
 }
-PROFILE_PROVIDERS: tuple[Callable[[Lookup, str, tuple[str, ...]], Credentials | None], ...] = (
-    _assumed_role,
-    _profile_web_identity,
-    _sso,
-    _static_keys,
-    _process,
-)
 # fmt: off
+PROFILE_PROVIDERS: tuple[Callable[[Lookup, str, tuple[str, ...]], Credentials | None], ...] = (
+    _assumed_role, _profile_web_identity, _sso, _static_keys, _process,
+)
 PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
     # name, provider, what it means when there is nothing
     ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
-    (
-        "web identity",
-        _from_web_identity,
-        "no AWS_WEB_IDENTITY_TOKEN_FILE, or a profile is named in code",
-    ),
+    ("web identity", _from_web_identity, "no AWS_WEB_IDENTITY_TOKEN_FILE, or a profile is named in code"),
     ("profile", _from_profile, "profile {profile!r} has no role_arn, aws_access_key_id, sso_session or "
                                "credential_process in {files}"),
     ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
@@ -2828,10 +2792,10 @@ class Client:
 
 
 def invocation_id() -> str:
-    """A random UUID, version 4, without the 4 ms that importing uuid costs."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    """A random UUID, one for all attempts of a call."""
+    from uuid import uuid4
+
+    return str(uuid4())
 
 
 def trace_header(environ: Mapping[str, str]) -> str:
