@@ -1277,13 +1277,16 @@ def read_text_file(path: str) -> str | None:
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ValueError(f"it is over {MAX_FILE_BYTES} bytes; is it the right file?")
-        return content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigurationError(f"{path}: is over {MAX_FILE_BYTES} bytes; is it the right file?")
+    text = content.decode("utf-8-sig", "replace")
+    if "\ufffd" in text:  # the decoder's own error would quote what may be a secret
+        raise ConfigurationError(f"{path}: cannot be read: it is not UTF-8 text")
+    return text
 
 
 def parse_shared_file(text: str, which: str, path: str) -> Profiles:
@@ -1546,6 +1549,8 @@ class _Wire(io.RawIOBase):
         """Close the connection."""
         self.sock.close()
 
+    __del__ = hang_up
+
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
         from socket import MSG_PEEK, socket
@@ -1656,10 +1661,8 @@ class UrllibTransport:
         """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
         riding: Any = outer.data
         request, timeout, sink = riding
-        if self._idle.process != os.getpid():  # a fork: the connections are the parent's, who
-            for _, _, wire in self._idle.waiting:  # notices nothing when we close our copies
-                wire.hang_up()
-            self._idle = _Idle()
+        if self._idle.process != os.getpid():
+            self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
         idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
         wire = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
         try:
@@ -2010,13 +2013,21 @@ def first_in_chain(lookup: Lookup) -> Credentials:
             found = provider(lookup)
         except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
             tried.append((name, str(error)))
-            raise CredentialsError(str(error), tried=tried) from error
+            raise CredentialsError(f"{name}: {error}", tried=tried) from error
+        if found is not None and has_ended(found, lookup.clock):
+            what = "what it handed out has ended already"
+            raise CredentialsError(f"{name}: {what}", tried=[*tried, (name, what)])
         if found is not None:
             settings.sources["credentials"] = name
             return found
         tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
     listed = "".join(f"\n- {name}: {what}" for name, what in tried)
     raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+
+
+def has_ended(credentials: Credentials, clock: Callable[[], float]) -> bool:
+    """Whether credentials are past their expiry; many have none."""
+    return credentials.expires_at is not None and credentials.expires_at <= clock()
 
 
 def _from_environment(lookup: Lookup) -> Credentials | None:
@@ -2068,7 +2079,12 @@ def _web_identity(
 
 
 def _from_profile(lookup: Lookup) -> Credentials | None:
-    return _profile_credentials(lookup, lookup.settings.profile_name, ())
+    settings = lookup.settings
+    try:
+        return _profile_credentials(lookup, settings.profile_name, ())
+    except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
+        text = f"profile {settings.profile_name!r} in {settings.files}: {error}"
+        raise CredentialsError(text) from error
 
 
 def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> Credentials | None:
@@ -2112,7 +2128,10 @@ def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentia
         "SerialNumber": profile.get("mfa_serial"),
     }
     if profile.get("mfa_serial"):
-        parameters["TokenCode"] = lookup.prompt(f"MFA code for {profile['mfa_serial']}: ")
+        code = lookup.prompt(f"MFA code for {profile['mfa_serial']}: ")
+        if not (code.isascii() and code.isdigit()):
+            raise CredentialsError(f"profile {name!r}: an MFA code is made of digits")
+        parameters["TokenCode"] = code
     return _ask_sts(lookup, "AssumeRole", parameters, profile.get("role_session_name"), base)
 
 
@@ -2154,7 +2173,12 @@ def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None
     url = settings.endpoint("sso", profile["sso_region"]) + "/federation/credentials?"
     url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
     request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
-    answer = _ask(lookup, lookup.transport, lambda: request, "GetRoleCredentials", (token,))
+    try:
+        answer = _ask(
+            lookup, lookup.transport, lambda: request, "SSO GetRoleCredentials", (token,)
+        )
+    except ClientError as error:
+        raise CredentialsError(f"{error}" + f"; run: {login}" * (error.status == 401)) from error
     fields = (_json_object(answer.body) or {}).get("roleCredentials")
     names = "accessKeyId secretAccessKey sessionToken expiration"
     return credentials_in(fields, names, "the SSO portal's answer", profile["sso_account_id"])
@@ -2264,7 +2288,7 @@ def _from_imds(lookup: Lookup) -> Credentials | None:
         if lookup.old is None:
             raise
         fresh = lookup.old
-    if fresh is None or fresh.expires_at is None or fresh.expires_at > lookup.clock():
+    if fresh is None or not has_ended(fresh, lookup.clock):
         return fresh
     later = lookup.clock() + ADVISORY_SECONDS + 300 + 300 * lookup.random()
     keys = (fresh.access_key_id, fresh.secret_access_key, fresh.session_token)
@@ -2407,6 +2431,8 @@ def credentials_in(fields: Any, names: str, what: str, account: str | None = Non
     The expiry is ISO 8601, or a number of milliseconds.
     """
     found = fields if isinstance(fields, dict) else {}
+    if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
+        raise CredentialsError(f"{what} is {str(found['Code'])[:80]!r}")
     key_id, secret, token, expires, *more = (found.get(name) for name in names.split())
     if not key_id or not secret:
         raise CredentialsError(f"{what} has no {' or no '.join(names.split()[:2])}")
@@ -2482,7 +2508,8 @@ PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] =
     ("profile", _from_profile, "profile {profile!r} has no role_arn, aws_access_key_id, sso_session or "
                                "credential_process in {files}"),
     ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
-    ("instance metadata", _from_imds, "switched off, nobody there, or no role on the instance"),
+    ("instance metadata", _from_imds, "AWS_EC2_METADATA_DISABLED is true, or nobody is at "
+                                      "169.254.169.254, or the instance has no role"),
 )
 # fmt: on
 
@@ -2998,6 +3025,11 @@ def _run_explain(options: Namespace) -> str:
         signed = client.explain(**_members(options))
     known = {name: source for name, source in client.sources.items() if source != "default"}
     sources = [f"{name} from: {source}" for name, source in known.items()]
+    expires_at = client._credentials.get().expires_at
+    if expires_at is not None:
+        sources.append(
+            time.strftime("credentials end at: %Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+        )
     return "\n".join([*sources, "", explanation(signed)])
 
 

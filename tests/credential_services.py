@@ -266,6 +266,9 @@ def check_web_token(services: CredentialServices, token: str) -> None:
 
 def check_demands(services: CredentialServices, form: Mapping[str, str]) -> None:
     """AccessDenied unless the request has what the role's trust policy insists on."""
+    if ("SerialNumber" in form) != ("TokenCode" in form):
+        message = "MultiFactorAuthentication failed, must provide both serial number and code."
+        raise Refused(403, "AccessDenied", message)
     demanded = services.demands.get(form["RoleArn"], {})
     if any(form.get(name) != value for name, value in demanded.items()):
         message = f"User is not authorized to perform: sts:AssumeRole on {form['RoleArn']}"
