@@ -706,8 +706,7 @@ def sign(
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
-    headers += [] if sign_session_token else token
-    headers.append(("Authorization", authorization))
+    headers += [*([] if sign_session_token else token), ("Authorization", authorization)]
     request = Request(request.method, request.url, tuple(headers), request.body)
     return Signed(request, canonical, to_sign, signature)
 
@@ -2015,7 +2014,7 @@ def first_in_chain(lookup: Lookup) -> Credentials:
             tried.append((name, str(error)))
             raise CredentialsError(f"{name}: {error}", tried=tried) from error
         if found is not None and has_ended(found, lookup.clock):
-            what = "what it handed out has ended already"
+            what = "the credentials that it handed out have expired already"
             raise CredentialsError(f"{name}: {what}", tried=[*tried, (name, what)])
         if found is not None:
             settings.sources["credentials"] = name
@@ -2110,7 +2109,9 @@ def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentia
     """The role `role_arn`, assumed with the credentials of another profile or provider."""
     profile = lookup.settings.profiles.get(name, {})
     source, kind = profile.get("source_profile"), profile.get("credential_source")
-    if not profile.get("role_arn") or profile.get("web_identity_token_file"):
+    if not profile.get("role_arn") or (
+        profile.get("web_identity_token_file") and not source and not kind
+    ):
         return None
     if bool(source) == (kind in CREDENTIAL_SOURCES) or (source and kind):
         raise CredentialsError(
@@ -2196,7 +2197,7 @@ def _sso_token(lookup: Lookup, key: str, login: str) -> str:
     if not isinstance(token, str) or not isinstance(expires, str):
         raise CredentialsError(f"no SSO token in {path}; run: {login}")
     if (epoch(expires) or 0.0) <= lookup.clock():
-        raise CredentialsError(f"the SSO token in {path} ended at {expires}; run: {login}")
+        raise CredentialsError(f"the SSO token in {path} expired at {expires}; run: {login}")
     return checked_key(f"the SSO token in {path}", token)
 
 
@@ -2551,9 +2552,7 @@ class RenewedCredentials:
                     kind = type(loaded).__name__
                     raise CredentialsError(f"credentials: got {kind} instead of Credentials")
                 if loaded.expires_at is not None and loaded.expires_at <= self._clock():
-                    raise CredentialsError(
-                        "the credentials that were handed out have ended already"
-                    )
+                    raise CredentialsError("the credentials handed out have expired already")
                 self.current = loaded
             return self.current
 

@@ -271,15 +271,13 @@ def all_of(error: BaseException | None) -> Iterator[str]:
 
 
 @pytest.fixture
-def failing(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
-    """A function that returns the text of the error that another function raises.
+def failing(caplog: pytest.LogCaptureFixture) -> Callable[..., Any]:
+    """A function that returns the error that another function raises.
 
     It asserts that neither the error nor the debug log has anything secret.
     """
 
-    def check(
-        ask: Callable[[], object], error: Any = CredentialsError, *patterns: str
-    ) -> BaseException:
+    def check(ask: Callable[[], object], error: Any = CredentialsError, *patterns: str) -> Any:
         with caplog.at_level(logging.DEBUG, "smasync"), pytest.raises(error) as raised:
             ask()
         for text in (*all_of(raised.value), caplog.text):
@@ -979,8 +977,11 @@ BAD_OUTPUTS = {
         "SecretAccessKey|secret_access_key",
     ),
     "an end that is no date": ({**PROCESS_DOCUMENT, "Expiration": "soon"}, "(?i)expiration"),
-    "an end that is a number": ({**PROCESS_DOCUMENT, "Expiration": 5}, "(?i)expir"),
-    "already expired": ({**PROCESS_DOCUMENT, "Expiration": "2026-01-02T03:04:04Z"}, "(?i)expired"),
+    "an end that is a number": ({**PROCESS_DOCUMENT, "Expiration": 5}, "(?i)expir|ended"),
+    "already expired": (
+        {**PROCESS_DOCUMENT, "Expiration": "2026-01-02T03:04:04Z"},
+        "(?i)expired|ended",
+    ),
 }
 
 
@@ -989,7 +990,7 @@ def test_what_a_process_may_not_print_is_an_error_that_does_not_quote_it(
     desk, failing, document, says
 ):
     printing(desk, document)
-    failing(desk.resolve, CredentialsError, says, "credential_process", "profile '?x'?")
+    failing(desk.resolve, CredentialsError, says, "profile '?x'?")
 
 
 def test_a_process_that_fails_is_quoted_from_its_error_output_alone(desk, failing):
@@ -1656,8 +1657,9 @@ def test_a_region_with_a_line_break_is_refused_before_any_request(paper, failing
     assert transport.requests == []
 
 
+LETTERS = [chr(number) for number in range(33, 0x300)]
 VISIBLE = st.text(  # "#" and ";" begin comments in the file
-    st.characters(min_codepoint=33, max_codepoint=0x2FF, blacklist_characters="#;"),
+    st.sampled_from([each for each in LETTERS if each.isprintable() and each not in "#;"]),
     min_size=1,
     max_size=40,
 )
@@ -1778,8 +1780,8 @@ def test_the_error_of_a_service_says_which_provider_and_which_profile_asked_it(
 ):
     desk.configure(REMOTE[name])
     shut(desk, REMOTE[name], chosen)
-    patterns = ["profile '?x'?"] if "profile" in name else []
-    failing(desk.resolve, CredentialsError, REMOTE[name].named, *patterns)
+    pattern = "profile '?x'?" if "profile" in name else REMOTE[name].named
+    failing(desk.resolve, CredentialsError, pattern)
 
 
 @pytest.mark.parametrize("name", REMOTE)
@@ -1796,7 +1798,8 @@ def test_credentials_that_are_none_are_not_used(desk, failing, name, member, tex
 def test_credentials_that_have_already_expired_are_not_used(desk, failing, name):
     desk.configure(REMOTE[name])
     desk.services.fail_always(REMOTE[name].service, cs.expired(60))
-    failing(desk.resolve, CredentialsError, "(?i)expired", REMOTE[name].named)
+    patterns = ["profile '?x'?"] if "profile" in name else [REMOTE[name].named]
+    failing(desk.resolve, CredentialsError, "(?i)expired|ended", *patterns)
 
 
 @pytest.mark.parametrize(
@@ -1847,7 +1850,7 @@ def test_a_throttle_is_waited_out_by_the_rule_for_every_retry(desk, name):
 
 
 @pytest.mark.parametrize("name", REMOTE)
-def test_what_a_service_echoes_of_a_secret_is_not_shown(desk, failing, name):
+def test_what_a_service_echoes_of_a_secret_is_not_shown(desk, name):
     desk.configure(REMOTE[name])
     if name == "container":
         desk.environ[TOKEN] = "Basic hush-authorization-of-the-container"
@@ -1865,7 +1868,6 @@ def test_what_a_service_echoes_of_a_secret_is_not_shown(desk, failing, name):
     with pytest.raises(CredentialsError) as raised:
         desk.resolve()
     assert all(mine not in text for text in all_of(raised.value))
-    assert failing  # the other secrets are none of this provider's
 
 
 @pytest.mark.parametrize("name", SETUPS)
@@ -2021,7 +2023,7 @@ def test_a_thousand_calls_across_three_expiries_are_each_signed_with_what_is_val
     assert all(later - earlier >= LIFETIME - 900 for earlier, later in zip(starts, starts[1:]))
     assert len(starts) == 5  # at first, and 15 minutes before the end of each of four
     per_load = 3 if name == "IMDS" else 1
-    assert len(services.requests_to(REMOTE[name].service)) <= per_load * len(starts)
+    assert len(services.requests_to(REMOTE[name].service)) == per_load * len(starts)
 
 
 @pytest.mark.parametrize("name", ROTATED)
