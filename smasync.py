@@ -2009,19 +2009,22 @@ def first_in_chain(lookup: Lookup) -> Credentials:
     settings = lookup.settings
     for name, provider, nothing in PROVIDERS:
         try:
-            found = provider(lookup)
+            found = _unexpired(provider(lookup), lookup)
         except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
             tried.append((name, str(error)))
             raise CredentialsError(f"{name}: {error}", tried=tried) from error
-        if found is not None and has_ended(found, lookup.clock):
-            what = "the credentials that it handed out have expired already"
-            raise CredentialsError(f"{name}: {what}", tried=[*tried, (name, what)])
         if found is not None:
             settings.sources["credentials"] = name
             return found
         tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
     listed = "".join(f"\n- {name}: {what}" for name, what in tried)
     raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+
+
+def _unexpired(found: Credentials | None, lookup: Lookup) -> Credentials | None:
+    if found is not None and has_ended(found, lookup.clock):
+        raise CredentialsError("the credentials handed out have expired already")
+    return found
 
 
 def has_ended(credentials: Credentials, clock: Callable[[], float]) -> bool:
@@ -2080,7 +2083,7 @@ def _web_identity(
 def _from_profile(lookup: Lookup) -> Credentials | None:
     settings = lookup.settings
     try:
-        return _profile_credentials(lookup, settings.profile_name, ())
+        return _unexpired(_profile_credentials(lookup, settings.profile_name, ()), lookup)
     except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
         text = f"profile {settings.profile_name!r} in {settings.files}: {error}"
         raise CredentialsError(text) from error
@@ -2161,15 +2164,19 @@ def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None
     session = profile.get("sso_session")
     if not session and not profile.get("sso_start_url"):
         return None
-    if session:
-        profile.update(settings.config.get(f"sso-session {session}", {}))
+    if session and f"sso-session {session}" not in settings.config:
+        raise CredentialsError(f"profile {name!r}: there is no section [sso-session {session}]")
+    profile.update(settings.config.get(f"sso-session {session}", {}))
     needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
     missing = [key for key in needed if not profile.get(key)]
     if missing:
         raise CredentialsError(f"profile {name!r} is for SSO but lacks {', '.join(missing)}")
     check_region(profile["sso_region"], f"profile {name!r}: sso_region")
     login = f"aws sso login --profile {name}"
-    token = _sso_token(lookup, session or profile["sso_start_url"], login)
+    try:
+        token = _sso_token(lookup, session or profile["sso_start_url"])
+    except (CredentialsError, ConfigurationError) as error:
+        raise CredentialsError(f"{error}; run: {login}") from error
     query = {"role_name": profile["sso_role_name"], "account_id": profile["sso_account_id"]}
     url = settings.endpoint("sso", profile["sso_region"]) + "/federation/credentials?"
     url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
@@ -2181,12 +2188,12 @@ def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None
     except ClientError as error:
         raise CredentialsError(f"{error}" + f"; run: {login}" * (error.status == 401)) from error
     fields = (_json_object(answer.body) or {}).get("roleCredentials")
-    names = "accessKeyId secretAccessKey sessionToken expiration"
-    return credentials_in(fields, names, "the SSO portal's answer", profile["sso_account_id"])
+    names, what = "accessKeyId secretAccessKey sessionToken expiration", "the SSO portal's answer"
+    return credentials_in(fields, names, what, profile["sso_account_id"], milliseconds=True)
 
 
-def _sso_token(lookup: Lookup, key: str, login: str) -> str:
-    """The access token in the AWS CLI's cache; the error says how to get one."""
+def _sso_token(lookup: Lookup, key: str) -> str:
+    """The access token in the AWS CLI's cache, which is by session or start URL."""
     from hashlib import sha1
 
     home = home_of(lookup.settings.environ)
@@ -2195,9 +2202,9 @@ def _sso_token(lookup: Lookup, key: str, login: str) -> str:
     cached = _json_object((read_text_file(path) or "").encode() if home else b"") or {}
     token, expires = cached.get("accessToken"), cached.get("expiresAt")
     if not isinstance(token, str) or not isinstance(expires, str):
-        raise CredentialsError(f"no SSO token in {path}; run: {login}")
+        raise CredentialsError(f"no SSO token in {path}")
     if (epoch(expires) or 0.0) <= lookup.clock():
-        raise CredentialsError(f"the SSO token in {path} expired at {expires}; run: {login}")
+        raise CredentialsError(f"the SSO token in {path} expired at {expires}")
     return checked_key(f"the SSO token in {path}", token)
 
 
@@ -2426,10 +2433,12 @@ def _ask_sts(
     return credentials_in(fields, names, f"the answer to {action}", account)
 
 
-def credentials_in(fields: Any, names: str, what: str, account: str | None = None) -> Credentials:
+def credentials_in(
+    fields: Any, names: str, what: str, account: str | None = None, milliseconds: bool = False
+) -> Credentials:
     """Credentials in an answer; `names` are its words for key id, secret, token, expiry, account.
 
-    The expiry is ISO 8601, or a number of milliseconds.
+    The expiry is ISO 8601, or milliseconds since the epoch.
     """
     found = fields if isinstance(fields, dict) else {}
     if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
@@ -2438,9 +2447,9 @@ def credentials_in(fields: Any, names: str, what: str, account: str | None = Non
     if not key_id or not secret:
         raise CredentialsError(f"{what} has no {' or no '.join(names.split()[:2])}")
     try:
-        expires_at = expires / 1000 if isinstance(expires, (int, float)) else epoch(expires)
+        expires_at = expires / 1000 if milliseconds and expires else epoch(expires)
         return Credentials(key_id, secret, token, expires_at, account or (more or [None])[0])
-    except CredentialsError as error:
+    except (CredentialsError, TypeError) as error:
         raise CredentialsError(f"{what}: {error}") from None
 
 
