@@ -42,7 +42,8 @@ which prints each value of one signature in the order in which it is computed. P
 effects, and takes each of them as a parameter: `environ`, `transport`, `clock`, `sleep`, `random`.
 `python3 -m doctest smasync.py` is the self-test of a copy.
 
-What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries.
+What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries, and
+`aws login`.
 """
 
 from __future__ import annotations
