@@ -42,8 +42,8 @@ which prints each value of one signature in the order in which it is computed. P
 effects, and takes each of them as a parameter: `environ`, `transport`, `clock`, `sleep`, `random`.
 `python3 -m doctest smasync.py` is the self-test of a copy.
 
-What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries, and
-`aws login`.
+What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries,
+and `aws login`.
 """
 
 from __future__ import annotations
@@ -2891,18 +2891,13 @@ def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
 # In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
 # stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
+# fmt: off
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
-    # the AWS CLI's, version 2; the first class that fits
-    (ParamValidationError, 252),
-    (ConfigurationError, 253),
-    (CredentialsError, 253),
-    (ClientError, 254),
-    (InferenceError, 3),
-    (ResultTimeout, 4),
-    (KeyboardInterrupt, 130),
-    (Error, 255),
-    (OSError, 255),
+    # the AWS CLI's, version 2, and two of our own; the first class that fits
+    (ParamValidationError, 252), (ConfigurationError, 253), (CredentialsError, 253), (ClientError, 254),
+    (InferenceError, 3), (ResultTimeout, 4), (KeyboardInterrupt, 130), (Error, 255), (OSError, 255),
 )
+# fmt: on
 EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
 TOKEN_HEADER = frozenset(("x-amz-security-token",))
@@ -2954,44 +2949,32 @@ def _parser() -> ArgumentParser:
     for name, run, text in COMMANDS:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
-        _add_flags(command)
-    explain = commands.choices["explain"]
-    explain.add_argument(
-        "--example", action="store_true", help="AWS's example keys and date; no account"
-    )
+        for member in INVOKE_ENDPOINT_ASYNC:
+            kind = int if member.type == "integer" else str
+            command.add_argument(
+                flag(member.name), dest=member.name, type=kind, metavar=kind.__name__
+            )
+        for option, details in OPTIONS:
+            command.add_argument(option, **details)
+    text = "AWS's example keys and date; no account"
+    commands.choices["explain"].add_argument("--example", action="store_true", help=text)
     return parser
 
 
-def _add_flags(command: ArgumentParser) -> None:
-    """The members, and the AWS CLI's options for all commands."""
-    for member in INVOKE_ENDPOINT_ASYNC:
-        kind = int if member.type == "integer" else str
-        command.add_argument(
-            flag(member.name), dest=member.name, type=kind, metavar=member.type.upper()
-        )
-    for name in (
-        "region",
-        "profile",
-        "endpoint-url",
-        "ca-bundle",
-        "cli-input-json",
-        "query",
-        "color",
-    ):
-        command.add_argument(f"--{name}")
-    for name, default in (("read", READ_TIMEOUT_SECONDS), ("connect", CONNECT_TIMEOUT_SECONDS)):
-        command.add_argument(
-            f"--cli-{name}-timeout", type=float, default=default, metavar="SECONDS"
-        )
-    command.add_argument("--output", choices=("json", "text"), default="json")
-    command.add_argument(
-        "--cli-binary-format", choices=("base64", "raw-in-base64-out"), default="base64"
-    )
-    command.add_argument(
-        "--generate-cli-skeleton", nargs="?", const="input", choices=("input", "output")
-    )
-    for name in ("debug", "no-verify-ssl", "no-paginate", "no-cli-pager"):
-        command.add_argument(f"--{name}", action="store_true")
+# fmt: off
+OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    # what the AWS CLI takes with every command
+    ("--region", {}), ("--profile", {}), ("--endpoint-url", {}), ("--ca-bundle", {}), ("--query", {}),
+    ("--cli-input-json", {}), ("--color", {}), ("--debug", {"action": "store_true"}),
+    ("--no-verify-ssl", {"action": "store_true"}), ("--no-paginate", {"action": "store_true"}),
+    ("--no-cli-pager", {"action": "store_true"}),
+    ("--output", {"choices": ("json", "text"), "default": "json"}),
+    ("--cli-read-timeout", {"type": float, "default": READ_TIMEOUT_SECONDS, "metavar": "SECONDS"}),
+    ("--cli-connect-timeout", {"type": float, "default": CONNECT_TIMEOUT_SECONDS, "metavar": "SECONDS"}),
+    ("--cli-binary-format", {"choices": ("base64", "raw-in-base64-out"), "default": "base64"}),
+    ("--generate-cli-skeleton", {"nargs": "?", "const": "input", "choices": ("input", "output")}),
+)
+# fmt: on
 
 
 def flag(member: str) -> str:
@@ -3019,41 +3002,28 @@ def _run_invoke(options: Namespace) -> str:
 
 def _run_explain(options: Namespace) -> str:
     if options.example:
-        client = Client(
-            options.region or "us-east-1",
-            credentials=EXAMPLE_CREDENTIALS,
-            environ={},
-            clock=lambda: EXAMPLE_TIME,
-        )
-        client._user_agent = (
-            f"smasync/{__version__}"  # without what differs from machine to machine
-        )
+        clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
+        client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
+        client._user_agent = f"smasync/{__version__}"  # less what differs between machines
         request = client._prepare(_members(options), EXAMPLE_INVOCATION_ID)
-        return explanation(client._signed(request, EXAMPLE_CREDENTIALS, EXAMPLE_TIME, 1))
+        return explanation(client._signed(request, keys, EXAMPLE_TIME, 1))
     with _client(options) as client:
         signed = client.explain(**_members(options))
     known = {name: source for name, source in client.sources.items() if source != "default"}
     sources = [f"{name} from: {source}" for name, source in known.items()]
     expires_at = client._credentials.get().expires_at
     if expires_at is not None:
-        sources.append(
-            time.strftime("credentials end at: %Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-        )
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+        sources.append(f"credentials end at: {end}")
     return "\n".join([*sources, "", explanation(signed)])
 
 
+# fmt: off
 COMMANDS: tuple[tuple[str, Callable[[Namespace], str], str], ...] = (
-    (
-        "invoke-endpoint-async",
-        _run_invoke,
-        "enqueue one inference and print where its result will be",
-    ),
-    (
-        "explain",
-        _run_explain,
-        "print every value of the signature of such a request; send nothing",
-    ),
+    ("invoke-endpoint-async", _run_invoke, "enqueue one inference and print where its result will be"),
+    ("explain", _run_explain, "print every value of the signature of such a request; send nothing"),
 )
+# fmt: on
 
 
 def _client(options: Namespace) -> Client:
@@ -3213,9 +3183,8 @@ def curl_command(request: Request) -> str:
     words = [f"curl -X {request.method} {quote(request.url)}"]
     for name, value in request.headers:
         token = name.lower() == "x-amz-security-token"
-        words.append(
-            f'-H "{name}: $AWS_SESSION_TOKEN"' if token else f"-H {quote(f'{name}: {value}')}"
-        )
+        shown = f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}")
+        words.append(f"-H {shown}")
     if request.body:
         text = shown_body(request.body)
         words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
