@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     import ssl
     import urllib.request
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
     from typing import Any, BinaryIO, Protocol, Union
 
@@ -306,6 +306,17 @@ def shown_headers(headers: Headers) -> list[tuple[str, str]]:
     ]
 
 
+def masked(text: str, hidden: frozenset[str]) -> str:
+    """The text, its lines "name:value" showing of some headers only how long the value is."""
+    lines = []
+    for line in text.split("\n"):
+        name, _, value = line.partition(":")
+        word = "token" if name.lower() == "x-amz-security-token" else "hidden"
+        found = name.lower() in hidden
+        lines.append(f"{name}: <{word}, {len(value.strip())} characters>" if found else line)
+    return "\n".join(lines)
+
+
 class Response(_Frozen):
     """An HTTP answer. `complete` is False when the body was cut short or was over the limit."""
 
@@ -484,19 +495,24 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
     if type(value) is bool or not isinstance(value, TYPES[member.type]):
         names = " or ".join(kind.__name__ for kind in TYPES[member.type])
         raise TypeError(f"expected {names}, got {type(value).__name__}")
+    if isinstance(value, int):
+        value = int.__int__(value)
+        if not limits:
+            str(value)  # raises ValueError for a number of thousands of digits
     if isinstance(value, str):
+        value = str.__str__(value)  # less what a subclass may say instead
         try:
             encoded = value.encode()
         except UnicodeEncodeError as error:
             raise ValueError(f"a lone surrogate at position {error.start}") from None
         return encoded if member.type == "blob" else value
-    return value if isinstance(value, int) else bytes(value)  # type: ignore[call-overload]
+    return value if isinstance(value, int) else bytes(value)
 
 
 def _read(file: BinaryIO, limit: int) -> bytes:
     """At most `limit` bytes of a file that may hand them out in small pieces; -1 is no limit."""
     content = b""
-    while len(content) != limit:
+    while limit < 0 or len(content) < limit:
         piece = file.read(limit - len(content) if limit >= 0 else -1)
         if not isinstance(piece, bytes):
             raise TypeError("the file is not open in binary mode; open it with 'rb'")
@@ -637,9 +653,13 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
     """
     import re
 
-    form = r"(?i:https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?"
+    label = r"[A-Za-z0-9_-]{1,63}"
+    host = rf"\[[0-9a-fA-F:.]+\]|({label}\.)*{label}\.?"
+    form = rf"(?i:https?)://(?P<host>{host})(?P<port>:[0-9]{{1,5}})?(/[!-~]*)?"
     found = re.fullmatch(form, url) if isinstance(url, str) else None
-    port = int((found[2] or ":443")[1:]) if found else 0
+    port = int((found["port"] or ":443")[1:]) if found else 0
+    if found and found["host"][0] == "[" and not _is_ipv6(found["host"][1:-1]):
+        found = None
     if not found or set("?#\\@").intersection(url) or not 0 < port < 65536:
         shown = str(url).rpartition("@")[2].partition("?")[0][:80]
         raise ConfigurationError(
@@ -647,6 +667,15 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
             "to 65535) and a path; no user, no query, no fragment"
         )
     return url.rstrip("/")
+
+
+def _is_ipv6(text: str) -> bool:
+    from ipaddress import IPv6Address
+
+    try:
+        return bool(IPv6Address(text))
+    except ValueError:
+        return False
 
 
 # --- 5. Signature Version 4 --------------------------------------------------
@@ -1066,7 +1095,9 @@ def _message(response: Response, body: dict[str, Any] | None) -> str:
         found = next((body[key] for key in spellings if key in body), None)
         return found if isinstance(found, str) else "" if found is None else repr(found)
     text = response.body.decode("utf-8", "replace").strip()
-    if not text or (response.status >= 500 and text.startswith("<")):
+    if response.status >= 500 and (
+        not text or text[:9].lower().startswith(("<html", "<!doctype"))
+    ):
         from http import HTTPStatus
 
         return next((status.phrase for status in HTTPStatus if status == response.status), "")
@@ -1104,6 +1135,10 @@ SKEW_CODES = frozenset(
 )
 EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
+MIN_DATE, MAX_DATE = (
+    946_684_800,
+    250_000_000_000,
+)  # 2000 to 9892: no year that breaks our own dates
 SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
 
 
@@ -1199,6 +1234,8 @@ def http_date(text: str | None) -> float | None:
     try:
         parsed = parsedate_tz(text or "")
         seconds = None if parsed is None else float(mktime_tz(parsed))
+        if seconds is not None and not MIN_DATE < seconds < MAX_DATE:
+            seconds = None
     except (ValueError, OverflowError, IndexError, TypeError):
         seconds = None
     _last_date = (text, seconds)
@@ -1391,7 +1428,7 @@ class Settings:
 
     def __init__(self, environ: Mapping[str, str], profile_name: str | None = None) -> None:
         named = [name for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if environ.get(name)]
-        self.environ, self.named_in_code = environ, profile_name is not None
+        self.environ, self.named_in_code = environ, bool(profile_name)
         self.sources: dict[str, str] = {}
         self.profile_name = profile_name or (environ[named[0]] if named else "default")
         self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
@@ -1434,11 +1471,11 @@ class Settings:
         """A setting that is a whole number from 1 on."""
         value = self.get(setting, argument)
         text = str(default if value is None else value)
-        if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
             raise ConfigurationError(
                 f"{setting}, {self.sources[setting]}: {value!r} is not a whole number above 0"
             )
-        return int(text[:9])
+        return int(text)
 
     def endpoint(
         self, service: str, region: str | None, url: str | None = None,
@@ -1500,7 +1537,7 @@ class Settings:
 CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host, the proxy's yes, TLS
 READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip does not prolong it
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
-PIECE_BYTES = 1 << 16
+PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
 # IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
@@ -1510,92 +1547,104 @@ METADATA_HOSTS = frozenset(
 
 
 class _Wire(io.RawIOBase):
-    """A connected socket with one deadline for whatever is read or written until the next one.
-
-    To http.client this is the socket, and to the reader that http.client makes, the raw file.
-    """
+    """A connected socket with one deadline for whatever is read or written until the next one."""
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
-        self.sock, self.monotonic, self.deadline, self.ended = sock, monotonic, 0.0, False
+        self.sock, self.monotonic, self.ended = sock, monotonic, False
+        self.deadline: float | None = None  # None: do not wait at all
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
         from socket import timeout  # an alias of TimeoutError from Python 3.10 on
 
-        left = self.deadline - self.monotonic()
-        if left <= 0:
+        left = 0.0 if self.deadline is None else self.deadline - self.monotonic()
+        if left <= 0 and self.deadline is not None:
             raise timeout("the time limit is over")
         self.sock.settimeout(left)
         return self.sock
 
-    def sendall(self, data: bytes) -> None:
-        self.armed().sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
-
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        count = self.armed().recv_into(buffer)
+    def readinto(self, buffer: Any) -> int | None:
+        from ssl import SSLWantReadError
+
+        try:
+            count = self.armed().recv_into(buffer)
+        except (BlockingIOError, SSLWantReadError):
+            return None
         self.ended = count == 0
         return count
 
+
+class _Line(io.BufferedReader):
+    """A wire and what came over it but has not been read; to http.client, a socket and its file.
+
+    It outlives each answer, so that bytes which nobody asked for are noticed, and not lost.
+    """
+
+    def __init__(self, wire: _Wire) -> None:
+        super().__init__(wire)
+        self.wire = wire
+
+    def makefile(self, _mode: str) -> _Line:
+        return self
+
     def close(self) -> None:
-        """Nothing: http.client closes before an answer that ends with the connection is read."""
+        """Nothing: http.client closes the file at the end of each answer."""
 
     def hang_up(self) -> None:
         """Close the connection."""
-        self.sock.close()
+        self.wire.sock.close()
 
     __del__ = hang_up
 
+    def send(self, data: bytes) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            self.wire.armed().sendall(data[start : start + PIECE_BYTES])
+
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
-        from socket import MSG_PEEK, socket
-
-        self.sock.settimeout(0)
+        self.wire.deadline = None
         try:
-            socket.recv(self.sock, 1, MSG_PEEK)  # the plain socket's method: TLS ones cannot peek
-        except OSError as error:
-            return isinstance(error, BlockingIOError)
-        return False
+            return not self.peek() and not self.wire.ended
+        except OSError:
+            return False
 
 
 class _Idle:
-    """Wires waiting for their next request; the one used last is the first out."""
+    """Lines waiting for their next request; the one used last is the first out."""
 
     def __init__(self) -> None:
         self.process, self.lock = os.getpid(), allocate_lock()
-        self.waiting: list[tuple[object, float, _Wire]] = []
+        self.waiting: list[tuple[object, float, _Line]] = []
 
-    def take(self, key: object, now: float) -> _Wire | None:
-        """A wire for `key` that is still good; those found to be dead are closed."""
+    def take(self, key: object, now: float) -> _Line | None:
+        """A line for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
                 found = [entry for entry in self.waiting if entry[0] == key]
                 if not found:
                     return None
                 self.waiting.remove(found[-1])
-            _, since, wire = found[-1]
-            if now - since < MAX_IDLE_SECONDS and wire.is_quiet():
-                return wire
-            wire.hang_up()
+            _, since, line = found[-1]
+            if now - since < MAX_IDLE_SECONDS and line.is_quiet():
+                return line
+            line.hang_up()
 
-    def give(self, key: object, now: float, wire: _Wire) -> None:
-        """Keep a wire; those that have waited longest make room for it."""
+    def give(self, key: object, now: float, line: _Line) -> None:
+        """Keep a line; those that have waited longest make room for it."""
         with self.lock:
-            self.waiting.append((key, now, wire))
+            self.waiting.append((key, now, line))
         self.close(keep=MAX_IDLE_CONNECTIONS)
 
     def close(self, keep: int = 0) -> None:
-        """Close all wires but the `keep` youngest."""
+        """Close all lines but the `keep` youngest."""
         with self.lock:
             surplus = self.waiting[: max(0, len(self.waiting) - keep)]
             del self.waiting[: len(surplus)]
-        for _, _, wire in surplus:
-            wire.hang_up()
+        for _, _, line in surplus:
+            line.hang_up()
 
 
 class UrllibTransport:
@@ -1618,7 +1667,10 @@ class UrllibTransport:
         max_body_bytes: int = MAX_BODY_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.connect_timeout, self.read_timeout = connect_timeout, read_timeout
+        self.connect_timeout, self.read_timeout = (
+            _positive(connect_timeout),
+            _positive(read_timeout),
+        )
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         self._proxies = proxies(environment(environ))
         self._openers: dict[bool, urllib.request.OpenerDirector] = {}
@@ -1629,7 +1681,10 @@ class UrllibTransport:
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
         """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
-        riding: Any = (request, timeout, sink)  # urllib's own Request only carries the URL
+        if not request.url.startswith(("http://", "https://")):
+            raise ParamValidationError("the URL has to begin with http:// or https://")
+        riding: Any = (request, timeout, sink)
+        # urllib.request gets the URL, to choose a proxy; our request travels as its "data"
         response: Response = self._opener(request.url).open(request.url, data=riding)
         return response
 
@@ -1664,53 +1719,55 @@ class UrllibTransport:
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
         idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
-        wire = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
+        line = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
         try:
-            wire.deadline = self.monotonic() + min(timeout or self.read_timeout, self.read_timeout)
-            answer = _exchange(wire, outer, request)
+            limit = min(timeout or self.read_timeout, self.read_timeout)
+            line.wire.deadline = self.monotonic() + limit
+            answer = _exchange(line, outer, request)
             body, complete = self._body(answer, sink)
         except BaseException:
-            wire.hang_up()
+            line.hang_up()
             raise
         if complete and answer.isclosed() and not answer.will_close:
-            idle.give(key, self.monotonic(), wire)
+            idle.give(key, self.monotonic(), line)
         else:
-            wire.hang_up()
+            line.hang_up()
         headers = tuple((name, header_text(value)) for name, value in answer.getheaders())
         return Response(answer.status, headers, body, complete)
 
     https_open = http_open
 
-    def _connect(self, outer: urllib.request.Request, url: str, timeout: float | None) -> _Wire:
+    def _connect(self, outer: urllib.request.Request, url: str, timeout: float | None) -> _Line:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
         import socket
         from http.client import HTTPException
         from urllib.parse import urlsplit
 
         target, server = urlsplit(url), urlsplit(f"//{outer.host}")
-        tunnel = target.scheme == "https" and outer.host != target.netloc
+        tunnel = (
+            target.scheme == "https" and outer.host != target.netloc
+        )  # urllib put a proxy there
         tls = self._tls() if outer.type == "https" else None
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
         limit = min(self.connect_timeout, timeout or self.connect_timeout)
-        stage, wire = "connect", None
+        stage, line = "connect", None
         try:
-            sock = socket.create_connection(address, limit)
-            wire = _Wire(sock, self.monotonic)
-            wire.deadline = self.monotonic() + limit
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire = _Wire(socket.create_connection(address, limit), self.monotonic)
+            line, wire.deadline = _Line(wire), self.monotonic() + limit
+            wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tunnel:
                 stage = "proxy"
-                _open_tunnel(wire, outer, target.hostname or "", target.port or 443)
+                _open_tunnel(line, outer, target.hostname or "", target.port or 443)
             if tls:
                 stage, name = "tls", target.hostname if tunnel else server.hostname
                 wire.sock = tls.wrap_socket(wire.armed(), server_hostname=name)
         except BaseException as error:
-            if wire:
-                wire.hang_up()
+            if line:
+                line.hang_up()
             if isinstance(error, (OSError, HTTPException)) and not isinstance(error, Error):
                 raise transport_error(stage, error, outer.host) from error
             raise
-        return wire
+        return line
 
     def _tls(self) -> ssl.SSLContext:
         """TLS 1.2 or newer, certificates verified; built once: reading the CAs takes long."""
@@ -1739,7 +1796,7 @@ class UrllibTransport:
         while left > 0 and not cut:
             try:
                 piece = answer.read(min(left, PIECE_BYTES))
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, ValueError) as error:
                 piece, cut = error.partial if isinstance(error, IncompleteRead) else b"", True
             if not piece:
                 break
@@ -1749,25 +1806,11 @@ class UrllibTransport:
         return b"".join(pieces)[: self.max_body_bytes], complete
 
 
-def _connection(wire: _Wire, host: str) -> http.client.HTTPConnection:
-    """What writes requests to a wire that is connected, and makes out answers."""
-    from http.client import HTTPConnection
-
-    connection, as_socket = HTTPConnection(host), wire  # type: HTTPConnection, Any
-    connection.sock, connection.auto_open = as_socket, 0
-    return connection
-
-
-def _open_tunnel(wire: _Wire, outer: urllib.request.Request, host: str, port: int) -> None:
+def _open_tunnel(line: _Line, outer: urllib.request.Request, host: str, port: int) -> None:
     """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    connection = _connection(wire, outer.host)
-    connection.putrequest("CONNECT", target, skip_host=True, skip_accept_encoding=True)
-    for name, value in (("Host", target), *outer.header_items()):  # Proxy-Authorization
-        connection.putheader(name, value)
-    connection.endheaders()
-    answer = connection.response_class(connection.sock, method="CONNECT")
-    answer.begin()
+    line.send(head("CONNECT", target, (("Host", target), *outer.header_items())))
+    answer = _answer(line, "CONNECT")
     if not 200 <= answer.status < 300:
         advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
         raise TransportError(
@@ -1777,26 +1820,25 @@ def _open_tunnel(wire: _Wire, outer: urllib.request.Request, host: str, port: in
 
 
 def _exchange(
-    wire: _Wire, outer: urllib.request.Request, request: Request
+    line: _Line, outer: urllib.request.Request, request: Request
 ) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
     from http.client import HTTPException
 
-    connection = _connection(wire, split_url(request.url)[0])
-    _write_head(connection, outer, request)
-    body: Any = request.body if isinstance(request.body, bytes) else request.body()
-    failure: Exception | None = None
+    headers = request.headers
+    if not any(name.lower() == "host" for name, _ in headers):
+        headers = (("Host", split_url(request.url)[0]), *headers)
+    if outer.has_proxy():
+        headers += tuple(outer.header_items())  # ProxyHandler's Proxy-Authorization
+    start, failure = head(request.method, outer.selector, headers), None
+    for piece in _pieces(start, request.body):
+        try:
+            line.send(piece)
+        except OSError as error:
+            failure = error  # the service may have answered, and closed, before it had read all
+            break
     try:
-        connection.endheaders(body or None)
-    except OSError as error:
-        failure = error  # the service may have answered, and closed, before it had read all
-    finally:
-        if not isinstance(body, bytes):
-            body.close()
-    try:
-        answer = connection.getresponse()
-        if wire.ended:
-            raise ConnectionResetError("the connection ended within the answer's head")
+        answer = _answer(line, request.method)
     except (OSError, HTTPException) as error:
         stage = "send" if failure else "read"
         raise transport_error(stage, failure or error, outer.host) from (failure or error)
@@ -1804,26 +1846,43 @@ def _exchange(
     return answer
 
 
-def _write_head(
-    connection: http.client.HTTPConnection, outer: urllib.request.Request, request: Request
-) -> None:
-    """Method, URL and headers, byte by byte; nothing of it is sent yet."""
-    from http.client import HTTPException
+def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
+    """The bytes of a request, those of a file as they are read."""
+    if isinstance(body, bytes):
+        yield start + body
+        return
+    yield start
+    with body() as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
-    has_host = any(name.lower() == "host" for name, _ in request.headers)
-    proxy_headers = outer.header_items() if outer.has_proxy() else []
-    what = "method or URL"
-    try:
-        connection.putrequest(
-            request.method, outer.selector, skip_host=has_host, skip_accept_encoding=True
-        )
-        for name, value in (*request.headers, *proxy_headers):
-            what = f"header {name!r}"
-            if not value.isprintable() and {"\r", "\n", "\0"}.intersection(value):
-                raise ValueError
-            connection.putheader(name, value.encode())
-    except (ValueError, HTTPException):
-        raise ParamValidationError(f"{what}: has characters that HTTP does not allow") from None
+
+def head(method: str, target: str, headers: Headers) -> bytes:
+    """Request line and headers as they go out; raises ParamValidationError."""
+    import re
+
+    lines = [("method or URL", f"{method} {target} HTTP/1.1", r"[!-~]+ [!-~]+ HTTP/1\.1")]
+    form = r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*"
+    lines += [(f"header {name!r}", f"{name}: {value}", form) for name, value in headers]
+    for what, line, form in lines:
+        if not re.fullmatch(form, line):
+            raise ParamValidationError(f"{what}: has characters that HTTP does not allow")
+    return "\r\n".join([*(line for _, line, _ in lines), "", ""]).encode()
+
+
+def _answer(line: Any, method: str) -> http.client.HTTPResponse:
+    """The head of the answer, interim ones (1xx) passed over."""
+    from http.client import HTTPException, HTTPResponse
+
+    while True:
+        answer = HTTPResponse(line, method=method)
+        answer.begin()
+        if line.wire.ended:
+            raise ConnectionResetError("the connection ended within the answer's head")
+        if answer.status == 101:
+            raise HTTPException("the server switches to a protocol that nobody asked for")
+        if answer.status >= 200:
+            return answer
 
 
 STAGES = {
@@ -1856,9 +1915,16 @@ def transport_error(stage: str, error: Exception, host: str) -> TransportError:
         advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
     elif not isinstance(error, OSError):
         kind, words = ("protocol", "the answer is not HTTP") if stage == "read" else (kind, words)
-    what = "".join(c if c.isprintable() else "?" for c in str(error)) or type(error).__name__
+    said = str(error) if isinstance(error, OSError) else ""  # the rest quotes the server
+    what = "".join(c if c.isprintable() else "?" for c in said) or type(error).__name__
     text = f"{host}: {words}: {what[:200]}{advice}"
     return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
+
+
+def _positive(seconds: float) -> float:
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ConfigurationError(f"a time limit of {seconds!r} is not a number of seconds above 0")
+    return seconds
 
 
 def transports(
@@ -1907,9 +1973,7 @@ def check_proxy_url(url: str) -> None:
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host = unquote(parts.hostname or "").encode("idna").decode()
-        good = (
-            parts.scheme in ("http", "https") and host and parts.port != 0 and host.isprintable()
-        )
+        good = parts.scheme == "http" and host and parts.port != 0 and host.isprintable()
     except ValueError:
         good = False
     if not good or not url.isprintable() or ":/" in url.replace("://", ""):
@@ -2531,7 +2595,7 @@ class RenewedCredentials:
     def __init__(self, load: Callable[[], Credentials], clock: Callable[[], float]) -> None:
         self._load, self._clock = load, clock
         self.current: Credentials | None = None
-        self._lock = allocate_lock()
+        self._process, self._lock = os.getpid(), allocate_lock()
 
     def get(self) -> Credentials:
         """The current credentials; raises what loading raises."""
@@ -2555,6 +2619,8 @@ class RenewedCredentials:
         return self._renew(refused) != refused
 
     def _renew(self, old: Credentials | None) -> Credentials:
+        if self._process != os.getpid():  # a fork: the parent's thread never opens our copy
+            self._process, self._lock = os.getpid(), allocate_lock()
         with self._lock:
             if self.current is None or self.current == old:
                 loaded = self._load()
@@ -2735,16 +2801,14 @@ class Client:
             if log:
                 headers = without_secrets(response.headers, secrets)
                 log.debug("answer: %r %s", response, shown_headers(headers))
-            answer = deserialize(response)
-        except ClientError as refusal:
-            evidence = without_secrets(refusal.response, secrets)
-            message = evidence["Error"]["Message"]
-            error = type(refusal)(message, response=evidence, operation_name=OPERATION)
+            answer = _deserialized(response, secrets)
+        except ClientError as error:
             entry["Outcome"] = error.code
             error.metadata.update(metadata)
-            raise error from None
+            raise
         except TransportError as error:
             entry["Outcome"], error.metadata = error.kind, metadata
+            error.args = (without_secrets(str(error), secrets),)
             raise
         finally:
             entry["Seconds"] = self._monotonic() - started
@@ -2795,13 +2859,24 @@ class Client:
         """
         skew = error.metadata.get("ClockSkew")
         kind = retry_kind(error, skew=skew, retry_sent=self._retry_sent)
-        expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
-        if expired[-1] and expired.count(True) == 1 and self._credentials.replace(credentials):
-            kind = "transient"
-        if kind and len(attempts) >= self.max_attempts and isinstance(error, ClientError):
-            error.metadata["MaxAttemptsReached"] = True
         may = len(attempts) < self.max_attempts
-        return kind if kind and may and self._quota.spend(RETRIES[kind][1]) else None
+        expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
+        if may and expired[-1] and expired.count(True) == 1 and self._renewed(credentials):
+            kind = "transient"
+        spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
+        if kind and not spent and isinstance(error, ClientError):
+            error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
+        return kind if spent else None
+
+    def _renewed(self, refused: Credentials) -> bool:
+        """Whether there are other credentials than those that the service called expired."""
+        try:
+            return self._credentials.replace(refused)
+        except Exception as failure:  # what the service said is the better error to raise
+            log = logger()
+            if log:
+                log.debug("no other credentials: %s", failure)
+            return False
 
     def _delay(
         self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
@@ -2841,7 +2916,7 @@ def trace_header(environ: Mapping[str, str]) -> str:
         return ""
     from urllib.parse import quote
 
-    return quote(trace, safe="-=;:+&[]{}\"',")
+    return quote(trace, errors="surrogateescape", safe="-=;:+&[]{}\"',")
 
 
 def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
@@ -2869,6 +2944,19 @@ def logger() -> Logger | None:
     logging = sys.modules.get("logging")
     found: Logger | None = logging.getLogger("smasync") if logging else None
     return found if found and found.isEnabledFor(10) else None
+
+
+def _deserialized(response: Response, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """What `deserialize` returns, or raises, less the secrets."""
+    if not 200 <= response.status < 300:
+        text = without_secrets(response.body.decode("latin-1"), secrets)
+        body = text.encode("latin-1")
+        response = Response(response.status, response.headers, body, response.complete)
+    try:
+        return deserialize(response)
+    except ClientError as refusal:
+        kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
+    raise kind(evidence["Error"]["Message"], response=evidence, operation_name=OPERATION)
 
 
 def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
@@ -3126,7 +3214,8 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
     if options.output == "json":
         return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
     names = [options.query] if options.query else sorted(answer)
-    return "\t".join(str(answer.get(name)) for name in names)
+    text = "\t".join(str(answer.get(name)).replace("\t", "?") for name in names)
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
 def explanation(signed: Signed, hidden: frozenset[str] = TOKEN_HEADER) -> str:
@@ -3146,17 +3235,6 @@ def explanation(signed: Signed, hidden: frozenset[str] = TOKEN_HEADER) -> str:
         ("The same with curl", curl_command(request)),
     )
     return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
-
-
-def masked(text: str, hidden: frozenset[str]) -> str:
-    """The text, its lines "name:value" showing of some headers only how long the value is."""
-    lines = []
-    for line in text.split("\n"):
-        name, _, value = line.partition(":")
-        word = "token" if name.lower() == "x-amz-security-token" else "hidden"
-        found = name.lower() in hidden
-        lines.append(f"{name}: <{word}, {len(value.strip())} characters>" if found else line)
-    return "\n".join(lines)
 
 
 def request_text(request: Request) -> str:

@@ -395,6 +395,7 @@ def imds(services: CredentialServices, received: Received, match: re.Match[str])
 def imds_error(
     status: int, code: str | None = None, message: str = "", headers: Headers = ()
 ) -> Reply:
+    """An error as a page, as IMDS has them."""
     title = f"{status} - {message or code or 'Error'}"
     page = f'<?xml version="1.0"?>\n<html><head><title>{escape(title)}</title></head></html>\n'
     return Reply(status, (("Content-Type", "text/html"), *headers), page.encode())
@@ -444,6 +445,13 @@ def expired(connection: Connection, ago: float = 60.0) -> Reply:
         return connection.handle()
     finally:
         own.lifetime = None
+
+
+@fault
+def echo(connection: Connection, code: int = 403) -> Reply:
+    """An error whose message is the whole request, secrets and all."""
+    message = connection.received.raw.decode("utf-8", "replace")
+    return connection.route.error(code, "AccessDenied", message)
 
 
 @fault

@@ -35,6 +35,7 @@ MAX_COLUMNS, MAX_TABLE_COLUMNS = 99, 110
 
 PURE_NAMES = {"hmac", "sha256", "allocate_lock", "annotations"}
 PURE_IMPORTS = {
+    "ipaddress.IPv6Address",
     "difflib",
     "re",
     "json",
