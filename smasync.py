@@ -83,8 +83,8 @@ __all__ = [
     "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
     "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
     "ResultTimeout", "Credentials", "Request", "Response", "Signed", "INVOKE_ENDPOINT_ASYNC",
-    "serialize", "resolve_endpoint", "sign", "presign", "canonical_request", "uri_encode",
-    "credential_scope", "string_to_sign", "signing_key", "deserialize", "load_profiles",
+    "serialize", "resolve_endpoint", "sign", "canonical_request", "uri_encode",
+    "credential_scope", "string_to_sign", "signing_key", "presign", "deserialize", "load_profiles",
     "UrllibTransport", "resolve_credentials", "Client", "main",
 ]  # fmt: skip
 
@@ -741,48 +741,6 @@ def sign(
     return Signed(request, canonical, to_sign, signature)
 
 
-def presign(
-    request: Request,
-    credentials: Credentials,
-    *,
-    region: str,
-    service: str,
-    timestamp: str,
-    expires: int,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-    sign_session_token: bool = True,
-    payload_hash: str | None = None,
-) -> Signed:
-    """The same in query form: `.request.url` carries the signature.
-
-    Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
-    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"` besides what it wants of sign.
-    """
-    if type(expires) is not int or not 1 <= expires <= 604_800:
-        raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
-    scope, headers = credential_scope(timestamp, region, service), _without_signature(request)
-    query = [
-        ("X-Amz-Algorithm", ALGORITHM),
-        ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
-        ("X-Amz-Date", timestamp),
-        ("X-Amz-Expires", str(expires)),
-        ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
-    ]
-    token = _token(credentials)
-    url = _with_query(request.url, query + token if sign_session_token else query)
-    canonical = canonical_request(
-        request.method, url, headers, payload_hash or _payload_hash(request),
-        double_encode=double_encode, normalize_path=normalize_path,
-    )  # fmt: skip
-    to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = _signature(credentials, scope, to_sign)
-    url = _with_query(url, [] if sign_session_token else token)
-    url = _with_query(url, [("X-Amz-Signature", signature)])
-    signed = Request(request.method, url, tuple(headers), request.body)
-    return Signed(signed, canonical, to_sign, signature)
-
-
 def _token(credentials: Credentials) -> list[tuple[str, str]]:
     token = credentials.session_token
     return [("X-Amz-Security-Token", token)] if token else []
@@ -884,12 +842,6 @@ def _encode_again(text: str) -> str:
     return uri_encode(unquote_to_bytes(text))
 
 
-def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
-    url = url.partition("#")[0]
-    query = "".join(f"&{name}={uri_encode(value)}" for name, value in pairs)
-    return url + (query if "?" in url else query.replace("&", "?", 1))
-
-
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """The signed headers as lines "name:value", sorted by name, and their names joined by ";".
 
@@ -981,6 +933,54 @@ def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
 def hmac_sha256(key: bytes, text: str) -> bytes:
     """HMAC (RFC 2104) with SHA-256 of the text's UTF-8 bytes."""
     return hmac.digest(key, text.encode(), "sha256")
+
+
+def presign(
+    request: Request,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    timestamp: str,
+    expires: int,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+    sign_session_token: bool = True,
+    payload_hash: str | None = None,
+) -> Signed:
+    """The same in query form: `.request.url` carries the signature.
+
+    Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
+    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"` besides what it wants of sign.
+    """
+    if type(expires) is not int or not 1 <= expires <= 604_800:
+        raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
+    scope, headers = credential_scope(timestamp, region, service), _without_signature(request)
+    query = [
+        ("X-Amz-Algorithm", ALGORITHM),
+        ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
+        ("X-Amz-Date", timestamp),
+        ("X-Amz-Expires", str(expires)),
+        ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
+    ]
+    token = _token(credentials)
+    url = _with_query(request.url, query + token if sign_session_token else query)
+    canonical = canonical_request(
+        request.method, url, headers, payload_hash or _payload_hash(request),
+        double_encode=double_encode, normalize_path=normalize_path,
+    )  # fmt: skip
+    to_sign = string_to_sign(timestamp, scope, canonical)
+    signature = _signature(credentials, scope, to_sign)
+    url = _with_query(url, [] if sign_session_token else token)
+    url = _with_query(url, [("X-Amz-Signature", signature)])
+    signed = Request(request.method, url, tuple(headers), request.body)
+    return Signed(signed, canonical, to_sign, signature)
+
+
+def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
+    url = url.partition("#")[0]
+    query = "".join(f"&{name}={uri_encode(value)}" for name, value in pairs)
+    return url + (query if "?" in url else query.replace("&", "?", 1))
 
 
 # --- 6. Reading the answer ---------------------------------------------------
@@ -1234,7 +1234,7 @@ def http_date(text: str | None) -> float | None:
     try:
         parsed = parsedate_tz(text or "")
         seconds = None if parsed is None else float(mktime_tz(parsed))
-        if seconds is not None and not MIN_DATE < seconds < MAX_DATE:
+        if seconds is not None and not 0 < seconds < MAX_DATE:
             seconds = None
     except (ValueError, OverflowError, IndexError, TypeError):
         seconds = None
@@ -2639,9 +2639,7 @@ class RenewedCredentials:
 
 
 def _given(
-    credentials: Credentials | Callable[[], Credentials] | None,
-    keys: list[str | None],
-    sources: dict[str, str],
+    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
 ) -> Callable[[], Credentials] | None:
     """A function that returns the credentials passed to Client, if any were."""
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -2650,10 +2648,7 @@ def _given(
     given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
     if given is None and any(keys):
         raise CredentialsError("the call has aws_session_token but no key pair; add that")
-    if given is None:
-        return None
-    sources["credentials"] = "argument"
-    return given if callable(given) else lambda: given
+    return given if given is None or callable(given) else lambda: given
 
 
 class Client:
@@ -2700,8 +2695,7 @@ class Client:
         self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
         self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
-        given = _given(credentials, keys, self.sources)
-        self._credentials = RenewedCredentials(given or self._load_credentials, clock)
+        self._credentials = RenewedCredentials(self._loader(_given(credentials, keys)), clock)
         self._transport, self._direct = transports(
             settings, transport, verify,
             connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
@@ -2714,6 +2708,12 @@ class Client:
         endpoint = settings.endpoint("sagemaker-runtime", self.region_name, url, *switches)
         self.endpoint_url = endpoint
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
+
+    def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
+        if given is None:
+            return self._load_credentials
+        self.sources["credentials"] = "argument"
+        return given
 
     def _load_credentials(self) -> Credentials:
         """The first credentials in the chain, read afresh after the first time."""
@@ -2861,7 +2861,7 @@ class Client:
         kind = retry_kind(error, skew=skew, retry_sent=self._retry_sent)
         may = len(attempts) < self.max_attempts
         expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
-        if may and expired[-1] and expired.count(True) == 1 and self._renewed(credentials):
+        if expired[-1] and expired.count(True) == 1 and self._renewed(credentials):
             kind = "transient"
         spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
         if kind and not spent and isinstance(error, ClientError):
@@ -3218,20 +3218,17 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
 
 
-def explanation(signed: Signed, hidden: frozenset[str] = TOKEN_HEADER) -> str:
-    """The values of one signature in the order in which they are computed, as text.
-
-    Of the headers in `hidden` only the length is shown.
-    """
+def explanation(signed: Signed) -> str:
+    """The values of one signature in the order in which they are computed, the token left out."""
     _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
     request = signed.request
     parts = (
-        ("Canonical request", masked(signed.canonical_request, hidden)),
+        ("Canonical request", masked(signed.canonical_request, TOKEN_HEADER)),
         ("SHA-256 of the canonical request", canonical_hash),
         ("Credential scope", scope),
         ("String to sign", signed.string_to_sign),
         ("Signature", signed.signature),
-        ("Request", masked(request_text(request), hidden)),
+        ("Request", masked(request_text(request), TOKEN_HEADER)),
         ("The same with curl", curl_command(request)),
     )
     return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
