@@ -1135,10 +1135,7 @@ SKEW_CODES = frozenset(
 )
 EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
-MIN_DATE, MAX_DATE = (
-    946_684_800,
-    250_000_000_000,
-)  # 2000 to 9892: no year that breaks our own dates
+MAX_DATE = 250_000_000_000  # in the year 9892: our own dates have four digits for a year
 SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
 
 
