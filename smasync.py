@@ -527,13 +527,15 @@ def _wire_problem(member: Member, value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     if not (value.isascii() and value.isprintable()):
-        only_ascii = member.name not in ("InputLocation", "EndpointName")
-        for position, character in enumerate(value):
-            named = "" if member.sensitive else f" U+{ord(character):04X}"
-            if character < " " or character == "\x7f":
-                return f"control character{named} at position {position} is not allowed"
-            if character > "\x7f" and only_ascii:
-                return f"character{named} at position {position} is not ASCII"
+        import re
+
+        beyond_ascii = member.name in ("InputLocation", "EndpointName")
+        found = re.search(r"[\0-\x1f\x7f]" if beyond_ascii else r"[^ -~]", value)
+        if found:
+            control = found[0] < " " or found[0] == "\x7f"
+            kind, why = ("control character", "allowed") if control else ("character", "ASCII")
+            named = "" if member.sensitive else f" U+{ord(found[0]):04X}"
+            return f"{kind}{named} at position {found.start()} is not {why}"
     if member.place == "label" and (value in ("", ".", "..") or "/" in value):
         position = max(0, value.find("/"))
         return f"{value[:63]!r}, from position {position}, cannot be one segment of a URL's path"
@@ -2919,21 +2921,12 @@ def trace_header(environ: Mapping[str, str]) -> str:
 def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
     """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
     version = ".".join(map(str, sys.version_info[:3]))
-    facts = [
-        ("os", sys.platform),
-        ("lang", f"python#{version}"),
-        ("md", f"impl#{sys.implementation.name}"),
-        ("api", "sagemakerruntime"),
-        ("exec-env", environ.get("AWS_EXECUTION_ENV")),
-        ("app", app_id),
-    ]
+    facts = [("os", sys.platform), ("lang", f"python#{version}")]
+    facts += [("md", f"impl#{sys.implementation.name}"), ("api", "sagemakerruntime")]
+    facts += [("exec-env", environ.get("AWS_EXECUTION_ENV") or ""), ("app", app_id or "")]
     usual = frozenset(UNRESERVED + "!#$%&'*+^`|")
-    plain = [
-        (name, "".join(c if c in usual else "-" for c in text)) for name, text in facts if text
-    ]
-    return " ".join(
-        [f"smasync/{__version__}", "ua/2.1", *(f"{name}/{text}" for name, text in plain)]
-    )
+    plain = [(name, "".join(c if c in usual else "-" for c in text)) for name, text in facts]
+    return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
 
 
 def logger() -> Logger | None:
