@@ -1592,6 +1592,9 @@ class _Line(io.BufferedReader):
     def close(self) -> None:
         """Nothing: http.client closes the file at the end of each answer."""
 
+    def flush(self) -> None:
+        """Nothing: there is nothing to flush, whatever state an answer is dropped in."""
+
     def hang_up(self) -> None:
         """Close the connection."""
         self.wire.sock.close()
@@ -2523,17 +2526,23 @@ def epoch(text: object) -> float | None:
     >>> epoch("2015-08-30T12:36:00Z")
     1440938160.0
     """
-    from datetime import datetime, timezone
+    import re
+    from datetime import datetime
 
     if not text:
         return None
-    try:
-        moment = datetime.fromisoformat(str(text).replace("UTC", "Z").replace("Z", "+00:00"))
-    except ValueError:
-        raise CredentialsError(
-            f"the expiration {str(text)[:40]!r} is not an ISO 8601 time"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    wrong = CredentialsError(f"the expiration {str(text)[:40]!r} is not an ISO 8601 time")
+    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
+    found = re.fullmatch(form, str(text), re.ASCII)
+    if found is None:
+        raise wrong
+    moment, fraction, offset = found.groups()
+    offset = "Z" if offset in (None, "UTC") else offset
+    try:  # fromisoformat knows fractions and offsets of any length from Python 3.11 on only
+        seconds = datetime.strptime(moment + offset, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (ValueError, OverflowError):
+        raise wrong from None
+    return seconds + float(fraction or 0)
 
 
 def xml_fields(body: bytes) -> dict[str, str]:

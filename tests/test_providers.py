@@ -996,7 +996,8 @@ def test_a_process_is_no_shell_s(desk):
     words = ["a b", "x;touch", "$HOME", "`id`", "&&", "|", ">", "*", "~", "é"]
     script = (
         "import json, sys\n"
-        f"with open({str(desk.home / 'argv.json')!r}, 'w') as file: json.dump(sys.argv[1:], file)\n"
+        f"with open({str(desk.home / 'argv.json')!r}, 'w') as file:\n"
+        "    json.dump(sys.argv[1:], file)\n"
         "print(open(__file__[:-10] + 'credentials.json').read())\n"
     )
     printing(desk, PROCESS_DOCUMENT, script)
