@@ -1669,13 +1669,11 @@ class UrllibTransport:
         max_body_bytes: int = MAX_BODY_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.connect_timeout, self.read_timeout = (
-            _positive(connect_timeout),
-            _positive(read_timeout),
-        )
+        self.connect_timeout = _positive(connect_timeout)
+        self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         self._proxies = proxies(environment(environ))
-        self._openers: dict[bool, urllib.request.OpenerDirector] = {}
+        self._openers: dict[tuple[str, bool], urllib.request.OpenerDirector] = {}
         self._tls_context: ssl.SSLContext | None = None
         self._idle = _Idle()
 
@@ -1698,18 +1696,19 @@ class UrllibTransport:
         """The opener that goes through the proxies, or the one that does not."""
         import urllib.request
 
-        host = split_url(url)[0]
+        host, scheme = split_url(url)[0], url.partition(":")[0]
         bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
-        direct = not self._proxies or is_local(host) or bool(bypassed(host, self._proxies))
-        if direct not in self._openers:
+        direct = (
+            scheme not in self._proxies or is_local(host) or bool(bypassed(host, self._proxies))
+        )
+        if (scheme, direct) not in self._openers:
             opener = urllib.request.OpenerDirector()
             opener.add_handler(self)  # type: ignore[arg-type]
             if not direct:
-                for scheme in {"http", "https"} & self._proxies.keys():
-                    check_proxy_url(self._proxies[scheme])
+                check_proxy_url(self._proxies[scheme])
                 opener.add_handler(urllib.request.ProxyHandler(self._proxies))
-            self._openers[direct] = opener
-        return self._openers[direct]
+            self._openers[scheme, direct] = opener
+        return self._openers[scheme, direct]
 
     def add_parent(self, parent: object) -> None:
         """What an opener calls on each of its handlers."""
@@ -1746,9 +1745,7 @@ class UrllibTransport:
         from urllib.parse import urlsplit
 
         target, server = urlsplit(url), urlsplit(f"//{outer.host}")
-        tunnel = (
-            target.scheme == "https" and outer.host != target.netloc
-        )  # urllib put a proxy there
+        tunnel = target.scheme == "https" and outer.host != target.netloc  # it is a proxy's now
         tls = self._tls() if outer.type == "https" else None
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
         limit = min(self.connect_timeout, timeout or self.connect_timeout)
@@ -1760,6 +1757,9 @@ class UrllibTransport:
             if tunnel:
                 stage = "proxy"
                 _open_tunnel(line, outer, target.hostname or "", target.port or 443)
+                if not line.is_quiet():  # or what the proxy says would pass for what TLS protects
+                    raise ConnectionResetError("it sent bytes of its own into the tunnel")
+                wire.deadline = self.monotonic() + limit
             if tls:
                 stage, name = "tls", target.hostname if tunnel else server.hostname
                 wire.sock = tls.wrap_socket(wire.armed(), server_hostname=name)
