@@ -1018,10 +1018,10 @@ def deserialize(response: Response) -> dict[str, Any]:
     if not 200 <= response.status < 300:
         raise client_error(response, body, OPERATION)
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
+        page = " (text/html)" if "text/html" in headers.get("content-type", "") else ""
         raise TransportError(
-            f"HTTP {response.status} from something other than SageMaker, of type "
-            f"{headers.get('content-type', '')[:80]!r}: it has no X-Amzn-SageMaker header and no "
-            "JSON object; look for a proxy or a log-in page on the way",
+            f"HTTP {response.status} from something other than SageMaker{page}: it has no "
+            "X-Amzn-SageMaker header and no JSON object; look for a proxy or a log-in page",
             retryable=False,
         )
     answer: dict[str, Any] = {"ResponseMetadata": metadata}
@@ -1137,7 +1137,9 @@ SKEW_CODES = frozenset(
 )
 EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
-MAX_DATE = 250_000_000_000  # in the year 9892: our own dates have four digits for a year
+DATES = range(
+    1_325_376_000, 250_000_000_000
+)  # from 2012, SigV4's year, to 9892; no other Date counts
 SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
 
 
@@ -1215,7 +1217,9 @@ def clock_skew(response: Response, sent_at: float, received_at: float) -> float 
     if received_at - sent_at > SLOW_ROUND_TRIP_SECONDS or response.header("age") is not None:
         return None
     seconds = http_date(response.header("date"))
-    return None if seconds is None else seconds - (sent_at + received_at) / 2
+    if seconds is None or int(seconds) not in DATES:
+        return None
+    return seconds - (sent_at + received_at) / 2
 
 
 # The last Date that was read: answers of the same second have the same one.
@@ -1233,8 +1237,6 @@ def http_date(text: str | None) -> float | None:
     try:
         parsed = parsedate_tz(text or "")
         seconds = None if parsed is None else float(mktime_tz(parsed))
-        if seconds is not None and not 0 < seconds < MAX_DATE:
-            seconds = None
     except (ValueError, OverflowError, IndexError, TypeError):
         seconds = None
     _last_date = (text, seconds)
@@ -1469,12 +1471,16 @@ class Settings:
     def get_count(self, setting: str, argument: int | None, default: int) -> int:
         """A setting that is a whole number from 1 on."""
         value = self.get(setting, argument)
-        text = str(default if value is None else value)
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        number = default if value is None else value
+        if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 10:
+            number = int(number)
+        if type(number) is not int or not 0 < number < 10**9:
+            shown = f"{value!r} " if isinstance(value, str) or type(value) is not int else ""
+            source = self.sources[setting]
             raise ConfigurationError(
-                f"{setting}, {self.sources[setting]}: {value!r} is not a whole number above 0"
+                f"{setting}, {source}: {shown}is not a number from 1 to 999999999"
             )
-        return int(text)
+        return number
 
     def endpoint(
         self, service: str, region: str | None, url: str | None = None,
@@ -1669,13 +1675,13 @@ class UrllibTransport:
         max_body_bytes: int = MAX_BODY_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._idle = _Idle()
         self.connect_timeout = _positive(connect_timeout)
         self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         self._proxies = proxies(environment(environ))
         self._openers: dict[tuple[str, bool], urllib.request.OpenerDirector] = {}
         self._tls_context: ssl.SSLContext | None = None
-        self._idle = _Idle()
 
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
@@ -1691,6 +1697,10 @@ class UrllibTransport:
     def close(self) -> None:
         """Close the connections that wait for another request; the transport stays usable."""
         self._idle.close()
+
+    def __del__(self) -> None:
+        for _, _, line in self._idle.waiting:
+            line.hang_up()
 
     def _opener(self, url: str) -> urllib.request.OpenerDirector:
         """The opener that goes through the proxies, or the one that does not."""
@@ -1839,13 +1849,16 @@ def _exchange(
         except OSError as error:
             failure = error  # the service may have answered, and closed, before it had read all
             break
+    stage = "send" if failure else "read"
     try:
         answer = _answer(line, request.method)
-    except (OSError, HTTPException) as error:
-        stage = "send" if failure else "read"
+        answer.will_close = answer.will_close or failure is not None
+        return answer
+    except OSError as error:
         raise transport_error(stage, failure or error, outer.host) from (failure or error)
-    answer.will_close = answer.will_close or failure is not None
-    return answer
+    except HTTPException as error:
+        garbage = transport_error(stage, failure or error, outer.host)
+    raise garbage  # not from the error, which quotes the server
 
 
 def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
@@ -2924,7 +2937,7 @@ def trace_header(environ: Mapping[str, str]) -> str:
         return ""
     from urllib.parse import quote
 
-    return quote(trace, errors="surrogateescape", safe="-=;:+&[]{}\"',")
+    return quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
 
 
 def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:

@@ -380,12 +380,12 @@ def test_skew_is_no_reason_for_other_errors(code):
 
 
 DATES = {
-    "IMF-fixdate": ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777.0),
-    "RFC 850": ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777.0),
-    "asctime": ("Sun Nov  6 08:49:37 1994", 784111777.0),
+    "IMF-fixdate": ("Sun, 06 Nov 2016 08:49:37 GMT", 1478422177.0),
+    "RFC 850": ("Sunday, 06-Nov-16 08:49:37 GMT", 1478422177.0),
+    "asctime": ("Sun Nov  6 08:49:37 2016", 1478422177.0),
     "empty": ("", None),
     "garbage": ("yesterday", None),
-    "number": ("784111777", None),
+    "number": ("1478422177", None),
     "ISO 8601": ("1994-11-06T08:49:37Z", None),
     "no such month": ("Sun, 06 Foo 1994 08:49:37 GMT", None),
     "half": ("Sun, 06 Nov", None),
@@ -396,7 +396,7 @@ DATES = {
 @pytest.mark.parametrize(("text", "seconds"), DATES.values(), ids=DATES.keys())
 def test_http_dates_are_read_in_their_three_forms(text, seconds):
     assert smasync.http_date(text) == seconds
-    skew = smasync.clock_skew(Response(200, (("date", text),), b""), 784111700.0, 784111700.0)
+    skew = smasync.clock_skew(Response(200, (("date", text),), b""), 1478422100.0, 1478422100.0)
     assert skew == (None if seconds is None else 77.0)
 
 

@@ -975,6 +975,16 @@ def test_a_tunnel_keeps_the_port_of_the_url(tls_server):
     assert proxy_authorization(running.requests[0]) == []
 
 
+def test_what_a_proxy_says_before_tls_begins_is_no_answer_of_the_services(tls_server):
+    smuggled = message("HTTP/1.1 202 Accepted", "Content-Length: 2", body=b"{}")
+    with proxy(
+        int(tls_server.url.rpartition(":")[2]), message("HTTP/1.1 200 OK") + smuggled
+    ) as it:
+        transport = through(it, "https", ca_bundle=False)
+        failure(transport, get(f"https://{NOWHERE}"), "proxy", sent=False)
+    assert tls_server.requests == []
+
+
 def test_a_certificate_is_verified_through_a_tunnel_too(tls_server):
     with proxy(int(tls_server.url.rpartition(":")[2])) as running:
         transport = through(running, "https", ca_bundle=tls_server.ca_bundle)
