@@ -72,7 +72,8 @@ if TYPE_CHECKING:
 
     Headers = tuple[tuple[str, str], ...]
     RequestBody = Union[bytes, Callable[[], BinaryIO]]
-    Profiles = dict[str, dict[str, str]]
+    Profile = dict[str, str]
+    Profiles = dict[str, Profile]
 
     class Transport(Protocol):
         def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
@@ -1546,9 +1547,8 @@ PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
 # IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
-METADATA_HOSTS = frozenset(
-    "169.254.169.254 169.254.170.2 169.254.170.23 fd00:ec2::254 fd00:ec2::23".split()
-)
+CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
+METADATA_HOSTS = CONTAINER_HOSTS | {"169.254.169.254", "fd00:ec2::254"}
 
 
 class _Wire(io.RawIOBase):
@@ -1995,8 +1995,8 @@ def check_proxy_url(url: str) -> None:
         raise ConfigurationError("the proxy's URL is not http://[user:password@]host[:port]")
 
 
-def is_local(host: str) -> bool:
-    """Whether a Host header names this machine itself, which no proxy can reach for us."""
+def is_local(host: str, others: frozenset[str] = METADATA_HOSTS) -> bool:
+    """Whether a Host header names this machine itself, or one of the `others`."""
     from ipaddress import ip_address
     from urllib.parse import urlsplit
 
@@ -2004,7 +2004,7 @@ def is_local(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""
         address = ip_address(name)
-        return address.is_loopback or str(address) in METADATA_HOSTS
+        return address.is_loopback or str(address) in others
     except ValueError:
         return name == "localhost"
 
@@ -2030,7 +2030,6 @@ SERVICE_TIMEOUT_SECONDS = 20.0  # STS and the SSO portal
 METADATA_TIMEOUT_SECONDS = 1.0  # who is not on EC2 waits as long as this to learn it
 PROCESS_TIMEOUT_SECONDS = 60.0
 CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
-CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
 IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
 METADATA_WORDS = "AccessKeyId SecretAccessKey Token Expiration AccountId"
 IMDS_TOKEN_PATH = "/latest/api/token"
@@ -2088,6 +2087,9 @@ def first_in_chain(lookup: Lookup) -> Credentials:
     tried: list[tuple[str, str]] = []
     settings = lookup.settings
     for name, provider, nothing in PROVIDERS:
+        if settings.named_in_code and provider in (_from_environment, _from_web_identity):
+            tried.append((name, "passed over, since a profile is named in code"))
+            continue
         try:
             found = _unexpired(provider(lookup), lookup)
         except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
@@ -2113,10 +2115,6 @@ def has_ended(credentials: Credentials, clock: Callable[[], float]) -> bool:
 
 
 def _from_environment(lookup: Lookup) -> Credentials | None:
-    return None if lookup.settings.named_in_code else _environment_keys(lookup)
-
-
-def _environment_keys(lookup: Lookup) -> Credentials | None:
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
              "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")  # fmt: skip
     return _key_pair(lookup.settings.environ, names, "the environment")
@@ -2141,8 +2139,6 @@ def _key_pair(
 
 def _from_web_identity(lookup: Lookup) -> Credentials | None:
     """A role for an OpenID Connect token, as EKS sets it in the environment."""
-    if lookup.settings.named_in_code:
-        return None
     names = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME")
     return _web_identity(lookup, lookup.settings.environ, names, "the environment")
 
@@ -2175,12 +2171,12 @@ def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> C
     path = " -> ".join((*above, name))
     if above and name not in settings.profiles:
         raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
-    if above and (static := _static_keys(lookup, name, above)):
+    if above and (static := _static_keys(lookup, {}, (*above, name))):
         return static
     if name in above:
         raise CredentialsError(f"the source profiles go round in a circle: {path}")
     for provider in PROFILE_PROVIDERS:
-        found = provider(lookup, name, (*above, name))
+        found = provider(lookup, settings.profiles.get(name, {}), (*above, name))
         if found is not None:
             return found
     if above:
@@ -2188,9 +2184,8 @@ def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> C
     return None
 
 
-def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+def _assumed_role(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
     """The role `role_arn`, assumed with the credentials of another profile or provider."""
-    profile = lookup.settings.profiles.get(name, {})
     source, kind = profile.get("source_profile"), profile.get("credential_source")
     if not profile.get("role_arn") or (
         profile.get("web_identity_token_file") and not source and not kind
@@ -2198,13 +2193,15 @@ def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentia
         return None
     if bool(source) == (kind in CREDENTIAL_SOURCES) or (source and kind):
         raise CredentialsError(
-            f"profile {name!r} has role_arn; beside it goes either source_profile or "
+            f"profile {path[-1]!r} has role_arn; beside it goes either source_profile or "
             f"credential_source, the latter one of {', '.join(CREDENTIAL_SOURCES)}"
         )
     from_source = CREDENTIAL_SOURCES.get(kind or "", _from_profile)
     base = _profile_credentials(lookup, source, path) if source else from_source(lookup)
     if base is None:
-        raise CredentialsError(f"profile {name!r}: credential_source {kind} has no credentials")
+        raise CredentialsError(
+            f"profile {path[-1]!r}: credential_source {kind} has no credentials"
+        )
     parameters = {
         "RoleArn": profile["role_arn"],
         "ExternalId": profile.get("external_id"),
@@ -2214,21 +2211,23 @@ def _assumed_role(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentia
     if profile.get("mfa_serial"):
         code = lookup.prompt(f"MFA code for {profile['mfa_serial']}: ")
         if not (code.isascii() and code.isdigit()):
-            raise CredentialsError(f"profile {name!r}: an MFA code is made of digits")
+            raise CredentialsError(f"profile {path[-1]!r}: an MFA code is made of digits")
         parameters["TokenCode"] = code
     return _ask_sts(lookup, "AssumeRole", parameters, profile.get("role_session_name"), base)
 
 
-def _profile_web_identity(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+def _profile_web_identity(
+    lookup: Lookup, profile: Profile, path: tuple[str, ...]
+) -> Credentials | None:
     names = ("web_identity_token_file", "role_arn", "role_session_name")
-    profile = lookup.settings.profiles.get(name, {})
-    return _web_identity(lookup, profile, names, f"profile {name!r}")
+    return _web_identity(lookup, profile, names, f"profile {path[-1]!r}")
 
 
-def _static_keys(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+def _static_keys(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
     """Keys that stand in a file, all from the same one, the credentials file first."""
     settings = lookup.settings
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    name = path[-1]
     for which, file in (("credentials", settings.credentials), ("config", settings.config)):
         where = f"profile {name!r} in {shared_file_path(which, settings.environ)}"
         found = _key_pair(file.get(name, {}), names, where)
@@ -2237,16 +2236,14 @@ def _static_keys(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credential
     return None
 
 
-def _sso(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+def _sso(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
     """A role for the token that `aws sso login` left behind; the AWS CLI is to renew that."""
-    settings = lookup.settings
-    profile = dict(settings.profiles.get(name, {}))
-    session = profile.get("sso_session")
+    settings, name, session = lookup.settings, path[-1], profile.get("sso_session")
     if not session and not profile.get("sso_start_url"):
         return None
     if session and f"sso-session {session}" not in settings.config:
         raise CredentialsError(f"profile {name!r}: there is no section [sso-session {session}]")
-    profile.update(settings.config.get(f"sso-session {session}", {}))
+    profile = {**profile, **settings.config.get(f"sso-session {session}", {})}
     needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
     missing = [key for key in needed if not profile.get(key)]
     if missing:
@@ -2288,15 +2285,15 @@ def _sso_token(lookup: Lookup, key: str) -> str:
     return checked_key(f"the SSO token in {path}", token)
 
 
-def _process(lookup: Lookup, name: str, path: tuple[str, ...]) -> Credentials | None:
+def _process(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
     """What the program `credential_process` prints; it is run without a shell."""
-    command = lookup.settings.profiles.get(name, {}).get("credential_process")
+    command = profile.get("credential_process")
     if not command:
         return None
     import shlex
     import subprocess
 
-    what = f"credential_process of profile {name!r}"
+    what = f"credential_process of profile {path[-1]!r}"
     try:
         done = subprocess.run(
             shlex.split(command, posix=os.name == "posix"),
@@ -2348,17 +2345,10 @@ def _from_container(lookup: Lookup) -> Credentials | None:
 
 def _checked_container_url(url: str) -> str:
     """The URL, unless the token would go unencrypted to who knows whom."""
-    from ipaddress import ip_address
-    from urllib.parse import urlsplit
-
-    check_endpoint_url(url.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    host = urlsplit(url).hostname or ""
-    try:
-        address = ip_address(host)
-        near = address.is_loopback or str(address) in CONTAINER_HOSTS
-    except ValueError:
-        near = host == "localhost"
-    if not url.startswith("https:") and not near or not _is_visible(url):
+    plain = check_endpoint_url(url.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    host = split_url(plain)[0]
+    near = url.startswith("https:") or is_local(host, CONTAINER_HOSTS)
+    if not near or not _is_visible(url):
         raise CredentialsError(
             f"AWS_CONTAINER_CREDENTIALS_FULL_URI: {host[:80]!r} is neither https nor this machine"
         )
@@ -2589,18 +2579,18 @@ def _is_visible(text: str) -> bool:
 
 
 CREDENTIAL_SOURCES: dict[str, Callable[[Lookup], Credentials | None]] = {
-    "Environment": _environment_keys,
+    "Environment": _from_environment,
     "Ec2InstanceMetadata": _from_imds,
     "EcsContainer": _from_container,
 }
 # fmt: off
-PROFILE_PROVIDERS: tuple[Callable[[Lookup, str, tuple[str, ...]], Credentials | None], ...] = (
+PROFILE_PROVIDERS: tuple[Callable[[Lookup, Profile, tuple[str, ...]], Credentials | None], ...] = (
     _assumed_role, _profile_web_identity, _sso, _static_keys, _process,
 )
 PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
     # name, provider, what it means when there is nothing
-    ("environment", _from_environment, "no AWS_ACCESS_KEY_ID, or a profile is named in code"),
-    ("web identity", _from_web_identity, "no AWS_WEB_IDENTITY_TOKEN_FILE, or a profile is named in code"),
+    ("environment", _from_environment, "there is no AWS_ACCESS_KEY_ID"),
+    ("web identity", _from_web_identity, "there is no AWS_WEB_IDENTITY_TOKEN_FILE"),
     ("profile", _from_profile, "profile {profile!r} has no role_arn, aws_access_key_id, sso_session or "
                                "credential_process in {files}"),
     ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
