@@ -1149,8 +1149,8 @@ SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing 
 def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
     """Which row of RETRIES an error belongs to; None when it is final.
 
-    `skew` is how far off our clock was seen to be. With `retry_sent=False` a request that the
-    service may have accepted is never sent again.
+    `skew` is how far off our clock was seen to be. With `retry_sent=False` a request that was sent
+    and got no answer is final, since the service may have accepted it.
 
     >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
     'transient'
@@ -2668,8 +2668,9 @@ class Client:
     """A client of one region's SageMaker Runtime. Thread-safe; a context manager.
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
-    certificates, or False, which is unsafe. With `retry_sent=False` no request that the service
-    may have accepted is sent again. Raises ConfigurationError. Opens no connection.
+    certificates, or False, which is unsafe. With `retry_sent=False` a request that was sent and
+    got no answer, so that it may have been accepted, is not sent again. Raises
+    ConfigurationError. Opens no connection.
     """
 
     exceptions = sys.modules[__name__]  # has the error classes, as boto3's client.exceptions
@@ -2804,7 +2805,9 @@ class Client:
         signed = self._signed(request, credentials, sent_at, len(attempts) + 1)
         if log:
             canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
-            log.debug("signed:\n%s\n%s\n%r", canonical, signed.string_to_sign, signed.request)
+            operation = f"{SERVICE_ID}, {OPERATION}"
+            working = f"{canonical}\n{signed.string_to_sign}"
+            log.debug("%s signed:\n%s\n%r", operation, working, signed.request)
         entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
         attempts.append(entry)
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
@@ -2888,7 +2891,7 @@ class Client:
         except Exception as failure:  # what the service said is the better error to raise
             log = logger()
             if log:
-                log.debug("no other credentials: %s", failure)
+                log.debug("no other credentials: %s", type(failure).__name__)
             return False
 
     def _delay(

@@ -1061,6 +1061,7 @@ def test_the_log_shows_every_step(server, caplog):
         signed = client.explain(**CALL)
     scope = f"{amz_date(answer['ResponseMetadata']['ServerTime'])[:8]}/us-east-1/sagemaker"
     for text in (
+        "SageMaker Runtime, InvokeEndpointAsync",
         "POST\n/endpoints/my-endpoint/async-invocations\n",  # canonical request
         "x-amzn-sagemaker-inputlocation:s3://bucket/in.json\n",
         f"AWS4-HMAC-SHA256\n{amz_date(answer['ResponseMetadata']['ServerTime'])[:4]}",
