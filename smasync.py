@@ -1424,15 +1424,18 @@ def ask_on_terminal(question: str) -> str:
 
 
 class Settings:
-    """The environment and one profile, asked for one setting at a time.
+    """Arguments, environment and one profile, asked for one setting at a time.
 
     `.sources` has where each setting that was asked for came from. Raises ConfigurationError for a
     profile that was named and is not there.
     """
 
-    def __init__(self, environ: Mapping[str, str], profile_name: str | None = None) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], profile_name: str | None = None, **arguments: Any
+    ) -> None:
         named = [name for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if environ.get(name)]
         self.environ, self.named_in_code = environ, bool(profile_name)
+        self.arguments = arguments
         self.sources: dict[str, str] = {}
         self.profile_name = profile_name or (environ[named[0]] if named else "default")
         self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
@@ -1447,9 +1450,14 @@ class Settings:
                 f"{', '.join(sorted(profiles)) or 'none'}"
             )
 
-    def get(self, setting: str, argument: Any = None) -> Any:
+    def read_again(self) -> Settings:
+        """The same, from the files as they are now."""
+        name = self.profile_name if self.named_in_code else None
+        return Settings(self.environ, name, **self.arguments)
+
+    def get(self, setting: str) -> Any:
         """The setting, or None when nobody says anything."""
-        places = [(argument, "argument")]
+        places = [(self.arguments.get(setting), "argument")]
         for variable in SETTINGS[setting]:
             places.append((self.environ.get(variable) or None, f"environment variable {variable}"))
         places.append((self.profile.get(setting) or None, f"profile {self.profile_name!r}"))
@@ -1461,9 +1469,9 @@ class Settings:
         value, self.sources[setting] = next(found, (None, "default"))
         return value
 
-    def get_flag(self, setting: str, argument: bool | None = None) -> bool:
+    def get_flag(self, setting: str) -> bool:
         """A setting that is "true" or "false"; False when nobody says anything."""
-        value = self.get(setting, argument)
+        value = self.get(setting)
         text = "false" if value is None else str(value).lower()
         if text not in ("true", "false"):
             raise ConfigurationError(
@@ -1471,9 +1479,9 @@ class Settings:
             )
         return text == "true"
 
-    def get_count(self, setting: str, argument: int | None, default: int) -> int:
+    def get_count(self, setting: str, default: int) -> int:
         """A setting that is a whole number from 1 on."""
-        value = self.get(setting, argument)
+        value = self.get(setting)
         number = default if value is None else value
         if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 10:
             number = int(number)
@@ -1485,16 +1493,11 @@ class Settings:
             )
         return number
 
-    def endpoint(
-        self, service: str, region: str | None, url: str | None = None,
-        fips: bool | None = None, dualstack: bool | None = None,
-    ) -> str:  # fmt: skip
-        """The URL of a service in a region, a configured one first; the last three are arguments.
-
-        Raises ConfigurationError.
-        """
-        name = service.replace("-", "_")
-        places: list[tuple[Any, str]] = [(url, "argument")]
+    def endpoint(self, service: str, region: str | None) -> str:
+        """The URL of a service in a region, a configured one first; raises ConfigurationError."""
+        name, is_ours = service.replace("-", "_"), service == "sagemaker-runtime"
+        argument = self.arguments.get("endpoint_url") if is_ours else None
+        places: list[tuple[Any, str]] = [(argument, "argument")]
         if not self.get_flag("ignore_configured_endpoint_urls"):
             for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
                 found = self.environ.get(variable) or None
@@ -1503,7 +1506,7 @@ class Settings:
             places.append((found, f"services section of profile {self.profile_name!r}"))
             found = self.profile.get("endpoint_url") or None
             places.append((found, f"profile {self.profile_name!r}"))
-        setting = "endpoint" if service == "sagemaker-runtime" else f"{service} endpoint"
+        setting = "endpoint" if is_ours else f"{service} endpoint"
         url = self._first(setting, places)
         if url is None:
             self.sources[setting] = "the region"
@@ -1511,8 +1514,8 @@ class Settings:
             check_endpoint_url(url, f"endpoint URL, {self.sources[setting]},")
         return resolve_endpoint(
             region,
-            use_fips=self.get_flag("use_fips_endpoint", fips),
-            use_dualstack=self.get_flag("use_dualstack_endpoint", dualstack),
+            use_fips=self.get_flag("use_fips_endpoint"),
+            use_dualstack=self.get_flag("use_dualstack_endpoint"),
             endpoint_url=url,
             service=service,
         )
@@ -1945,10 +1948,10 @@ def _positive(seconds: float) -> float:
 
 
 def transports(
-    settings: Settings, given: Transport | None, verify: str | bool | None = None, **options: Any
+    settings: Settings, given: Transport | None, **options: Any
 ) -> tuple[Transport, Transport]:
     """A transport, and one that goes through no proxy; the one that was given stands for both."""
-    ca_bundle = settings.get("ca_bundle", None if verify is True else verify)
+    ca_bundle = settings.get("ca_bundle")
     if given is not None:
         return given, given
     direct = UrllibTransport(ca_bundle=ca_bundle, environ={})
@@ -2075,10 +2078,10 @@ def resolve_credentials(
 
     A profile named here, in code, is asked instead of the environment. The region is for STS.
     """
-    settings = Settings(environment(environ), profile_name)
+    settings = Settings(environment(environ), profile_name, region=region_name)
     ways = transports(settings, transport)
     try:
-        region = settings.get("region", region_name)
+        region = settings.get("region")
         return first_in_chain(Lookup(settings, region, *ways, clock or system_clock))
     finally:
         close_all(ways)
@@ -2701,26 +2704,27 @@ class Client:
         random: Callable[[], float] = random_fraction,
         prompt: Callable[[str], str] = ask_on_terminal,
     ) -> None:
-        self._settings = settings = Settings(environment(environ), profile_name)
-        self.sources = settings.sources
-        self._profile_name, self._quota, self._skew = profile_name, RetryQuota(), 0.0
+        self._settings = settings = Settings(
+            environment(environ), profile_name, region=region_name, endpoint_url=endpoint_url,
+            use_fips_endpoint=use_fips_endpoint, use_dualstack_endpoint=use_dualstack_endpoint,
+            max_attempts=max_attempts, ca_bundle=None if verify is True else verify,
+        )  # fmt: skip
+        self._resolve(settings)
         self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
         self._prompt, self._retry_sent, self._validate = prompt, retry_sent, parameter_validation
-        self._resolve(region_name, endpoint_url, use_fips_endpoint, use_dualstack_endpoint)
-        self.max_attempts = settings.get_count("max_attempts", max_attempts, MAX_ATTEMPTS)
         keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
         self._credentials = RenewedCredentials(self._loader(_given(credentials, keys)), clock)
         self._transport, self._direct = transports(
-            settings, transport, verify,
+            settings, transport,
             connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
         )  # fmt: skip
 
-    def _resolve(self, region: str | None, url: str | None, *switches: bool | None) -> None:
-        """Set what all calls share: region, endpoint, user agent."""
-        settings = self._settings
-        self.region_name = settings.get("region", region)
-        endpoint = settings.endpoint("sagemaker-runtime", self.region_name, url, *switches)
-        self.endpoint_url = endpoint
+    def _resolve(self, settings: Settings) -> None:
+        """Set what all calls share, but for credentials and connections."""
+        self.sources, self._quota, self._skew = settings.sources, RetryQuota(), 0.0
+        self.region_name = settings.get("region")
+        self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
+        self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
     def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
@@ -2733,7 +2737,7 @@ class Client:
         """The first credentials in the chain, read afresh after the first time."""
         settings, source = self._settings, self.sources.get("credentials")
         if source:
-            settings = Settings(settings.environ, self._profile_name)
+            settings = settings.read_again()
         old = self._credentials.current if source == "instance metadata" else None
         credentials = first_in_chain(
             Lookup(

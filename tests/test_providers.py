@@ -1008,6 +1008,21 @@ def test_a_process_is_no_shell_s(desk):
     assert json.loads((desk.home / "argv.json").read_text()) == words
 
 
+@pytest.mark.slow
+def test_a_process_that_does_not_end_is_ended_after_a_minute(desk, failing):
+    script = (
+        "import os, time\n"
+        f"with open({str(desk.home / 'pid')!r}, 'w') as file:\n"
+        "    file.write(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    printing(desk, PROCESS_DOCUMENT, script)
+    failing(desk.resolve, CredentialsError, "no end after 60 s", "credential_process")
+    if os.name == "posix":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((desk.home / "pid").read_text()), 0)
+
+
 def resolved_elsewhere(desk: Desk, **options: Any) -> str:
     """What another interpreter prints when it resolves: the key id, or the error."""
     program = (
@@ -1558,6 +1573,19 @@ def test_sts_is_asked_in_the_region_at_its_host(paper, region, switches, host, k
     assert request.url.rstrip("/") == "https://sts" + host
     authorization = dict(request.headers).get("Authorization", "")
     assert (f"/{region}/sts/aws4_request" in authorization) == (kind == "role")
+
+
+@PLACE_ROWS
+def test_switches_given_to_the_client_hold_for_sts_too(paper, region, switches, host):
+    transport = Recorder()
+    client = Client(
+        region, profile_name="x", environ=paper.role(), transport=transport,
+        use_fips_endpoint="AWS_USE_FIPS_ENDPOINT" in switches or None,
+        use_dualstack_endpoint="AWS_USE_DUALSTACK_ENDPOINT" in switches or None,
+    )  # fmt: skip
+    client.explain(EndpointName="e", InputLocation="s3://bucket/key")
+    (request,) = transport.requests
+    assert request.url.rstrip("/") == "https://sts" + host
 
 
 @PLACE_ROWS
