@@ -362,6 +362,45 @@ class Signed(_Frozen):
         return f"<Signed {self.request!r}>"
 
 
+class Result(_Frozen):
+    """What the model wrote to `location`; `metadata` is S3's ResponseMetadata.
+
+    `body` is b"" when the result went to a file.
+    """
+
+    __slots__ = ("body", "content_type", "location", "metadata")
+
+    def __init__(
+        self, body: bytes, content_type: str, location: str, metadata: Mapping[str, Any]
+    ) -> None:
+        self.body, self.content_type = body, content_type
+        self.location, self.metadata = location, metadata
+
+    def __repr__(self) -> str:
+        return f"<Result {self.location}, {len(self.body)} bytes of {self.content_type!r}>"
+
+
+class Outcome(_Frozen):
+    """What became of one request of many: `answer` or `error`, the other one is None.
+
+    `index` counts the requests from 0 in their order; `request` is the one that was given.
+    """
+
+    __slots__ = ("index", "request", "answer", "error")
+
+    def __init__(
+        self,
+        index: int,
+        request: Mapping[str, Any],
+        answer: dict[str, Any] | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        self.index, self.request, self.answer, self.error = index, request, answer, error
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self.index}, {'accepted' if self.answer else self.error!r}>"
+
+
 # --- 3. The operation --------------------------------------------------------
 # In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError with
 # all that is wrong. One table binds members to the wire and one loop walks it: adding a member is
@@ -370,7 +409,7 @@ class Signed(_Frozen):
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 
-SERVICE_ID = "SageMaker Runtime"
+SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3"}
 SIGNING_NAME = "sagemaker"
 OPERATION = "InvokeEndpointAsync"
 
@@ -672,6 +711,56 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
     return url.rstrip("/")
 
 
+BUCKET_FORM = r"(?!.*\.\.)(?!(\d+\.){3}\d+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+S3_HOST_FORM = r"((?P<bucket>[^/]+)\.)?s3(-fips)?(\.dualstack)?([.-][a-z0-9-]+)?\.({suffixes})"
+
+
+def parse_location(location: str) -> tuple[str, str]:
+    """Bucket and key of "s3://bucket/key" or of an https URL of S3's; raises ParamValidationError.
+
+    Of a URL's host nothing is used but the bucket's name.
+
+    >>> parse_location("s3://my-bucket/in/a b+ü.json")
+    ('my-bucket', 'in/a b+ü.json')
+    >>> parse_location("https://my-bucket.s3.eu-west-1.amazonaws.com/in/a%20b.json")
+    ('my-bucket', 'in/a b.json')
+    """
+    import re
+    from urllib.parse import unquote
+
+    scheme, _, rest = location.partition("://") if isinstance(location, str) else ("", "", "")
+    bucket, _, key = rest.partition("/")
+    if scheme == "https":
+        suffixes = "|".join(re.escape(row[2]) for row in PARTITIONS)
+        host = re.fullmatch(S3_HOST_FORM.format(suffixes=suffixes), bucket)
+        path = f"{host['bucket']}/{key}" if host and host["bucket"] else key
+        bucket, _, key = path.partition("/")
+        scheme = "s3" if host and not {"?", "#"}.intersection(key) else ""
+        try:
+            key = unquote(key, errors="strict")
+        except UnicodeDecodeError:
+            key = ""
+    named = scheme == "s3" and re.fullmatch(BUCKET_FORM, bucket)
+    if not named or not key or re.search(r"[\0-\x1f\x7f\ud800-\udfff]", key):
+        shown = str(location)[:80]
+        raise ParamValidationError(
+            f"location {shown!r} is not s3://bucket/key: the bucket's name has 3 to 63 lower-case "
+            "letters, digits, dots and hyphens, the key is not empty and has no control characters"
+        )
+    return bucket, key
+
+
+def s3_url(endpoint_url: str, bucket: str, key: str, path_style: bool) -> str:
+    """The URL of an object, its bucket in the host or at the start of the path.
+
+    >>> s3_url("https://s3.eu-west-1.amazonaws.com", "my-bucket", "a b/../c", path_style=False)
+    'https://my-bucket.s3.eu-west-1.amazonaws.com/a%20b/../c'
+    """
+    scheme, _, host = endpoint_url.partition("://")
+    where = f"{host}/{bucket}" if path_style else f"{bucket}.{host}"
+    return f"{scheme}://{where}/{uri_encode(key, safe='/')}"
+
+
 def _is_ipv6(text: str) -> bool:
     from ipaddress import IPv6Address
 
@@ -698,6 +787,8 @@ UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
 )
+# What S3 wants of sign, other than all the rest.
+S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
 # The signer's own headers: signing a request again replaces them.
 SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
 
@@ -1062,6 +1153,59 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def xml_fields(body: bytes) -> dict[str, str]:
+    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
+
+    >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
+    {'Error': '', 'Code': 'AccessDenied'}
+    """
+    from xml.etree.ElementTree import ParseError, fromstring
+
+    try:
+        text = body.decode("utf-8-sig")
+        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
+            return {}  # a document type can define entities that blow up memory
+        elements = fromstring(text).iter()
+    except (ParseError, ValueError, RecursionError):
+        return {}
+    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
+
+
+def s3_answer(response: Response) -> dict[str, Any]:
+    """What S3 says, in boto3's shape but for Body, which is bytes; raises ClientError.
+
+    `Complete` is False when the body was cut short, or was over the limit.
+    """
+    if not 200 <= response.status < 300:
+        raise client_error(response, xml_fields(response.body) or None, "")
+    return {
+        "ResponseMetadata": _metadata(response),
+        "Body": response.body,
+        "ContentType": response.header("content-type", ""),
+        "Complete": response.complete,
+    }
+
+
+def bucket_region(error: ClientError) -> str | None:
+    """The region where S3 says that the bucket is, when it sends us there."""
+    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or ""
+    elsewhere = error.status in (301, 307, 400) and LABEL.issuperset(region)
+    return region if elsewhere and 0 < len(region) < 64 else None
+
+
+NO_LIST_HINT = (
+    "to a caller without s3:ListBucket S3 says 403 about an object that is not there yet; grant "
+    "s3:ListBucket on the bucket, and s3:GetObject on its objects"
+)
+
+
+def is_absent(error: ClientError) -> bool:
+    """Whether S3 says that the object is not there, or with 403 that it does not tell."""
+    if error.status == 403:
+        return error.code in ("AccessDenied", "403")
+    return error.status == 404 and error.code != "NoSuchBucket"
+
+
 def client_error(
     response: Response, body: dict[str, Any] | None, operation_name: str
 ) -> ClientError:
@@ -1139,6 +1283,9 @@ SKEW_CODES = frozenset(
     "AccessDeniedException".split()
 )
 EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
+THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
+MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.02, 2.0  # between two of many requests, once throttled
+MAX_POLL_SECONDS = 30.0
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
 DATES = range(
     1_325_376_000, 250_000_000_000
@@ -1206,6 +1353,50 @@ class RetryQuota:
         if self.available < QUOTA:  # a quota that is full, as it mostly is, needs no lock
             with self._lock:
                 self.available = min(QUOTA, self.available + (cost or 1))
+
+
+class Pace:
+    """How fast many requests may follow each other: at once, until the service throttles them.
+
+    Each throttling doubles the gap between two requests, each answer takes a tenth off it. All
+    who share a pace slow down together. Times are seconds of a monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self.gap, self.next_start, self.slowed_at = 0.0, 0.0, float("-inf")
+        self._lock = allocate_lock()
+
+    def delay(self, now: float) -> float:
+        """Seconds to wait before the next request, whose turn is taken by asking."""
+        with self._lock:
+            start = max(now, self.next_start)
+            self.next_start = start + self.gap
+            return start - now
+
+    def throttled(self, started: float, now: float, pause: float) -> None:
+        """A request that began at `started` was throttled; the next ones begin after a pause."""
+        with self._lock:
+            if started > self.slowed_at:  # what was on its way at the last time says nothing new
+                self.gap = min(max(2 * self.gap, MIN_GAP_SECONDS), MAX_GAP_SECONDS)
+                self.slowed_at = now
+                self.next_start = max(self.next_start, now + pause)
+
+    def answered(self) -> None:
+        """A request was answered."""
+        if self.gap:
+            with self._lock:
+                self.gap = self.gap * 0.9 if self.gap > MIN_GAP_SECONDS / 10 else 0.0
+
+
+def polling_delay(waited: float, random: float) -> float:
+    """Seconds until the next look for a result; `random` is in [0, 1).
+
+    A result is seen within 15 % of the time it took, or within half a minute.
+
+    >>> [polling_delay(waited, 1.0) for waited in (0.0, 50.0, 600.0)]
+    [1.5, 7.5, 30.0]
+    """
+    return min(1.5 + 0.12 * waited, MAX_POLL_SECONDS) * (0.9 + 0.1 * random)
 
 
 def clock_skew(response: Response, sent_at: float, received_at: float) -> float | None:
@@ -1549,6 +1740,7 @@ CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host, the pro
 READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip does not prolong it
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
+STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
 MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
 # IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
@@ -1562,6 +1754,17 @@ class _Wire(io.RawIOBase):
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
         self.sock, self.monotonic, self.ended = sock, monotonic, False
         self.deadline: float | None = None  # None: do not wait at all
+        self.limit, self.moved = 0.0, 0
+
+    def allow(self, seconds: float) -> None:
+        """Set the deadline, `seconds` from now."""
+        self.limit, self.moved, self.deadline = seconds, 0, self.monotonic() + seconds
+
+    def stretch(self, count: int) -> None:
+        """Bytes of a large body went through: who moves enough of them has as long again."""
+        self.moved += count
+        if self.moved >= STRETCH_BYTES:
+            self.allow(self.limit)
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
@@ -1615,6 +1818,7 @@ class _Line(io.BufferedReader):
     def send(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE_BYTES):
             self.wire.armed().sendall(data[start : start + PIECE_BYTES])
+            self.wire.stretch(PIECE_BYTES)
 
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
@@ -1663,7 +1867,8 @@ class _Idle:
 class UrllibTransport:
     """Sends a Request and returns its Response; raises TransportError. Thread-safe.
 
-    `connect_timeout` and `read_timeout` are seconds; a call's `timeout` bounds both. `ca_bundle`
+    `connect_timeout` and `read_timeout` are seconds, the latter for each MiB of an upload or of
+    what goes to a `sink`; a call's `timeout` bounds the sum of both. `ca_bundle`
     is a file of certificates, or False to accept any certificate: whoever sits between then reads
     and changes everything, so do that on a test machine only. `environ` names the proxies.
     """
@@ -1694,7 +1899,8 @@ class UrllibTransport:
         """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
         if not request.url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
-        riding: Any = (request, timeout, sink)
+        until = self.monotonic() + timeout if timeout else float("inf")
+        riding: Any = (request, until, sink)
         # urllib.request gets the URL, to choose a proxy; our request travels as its "data"
         response: Response = self._opener(request.url).open(request.url, data=riding)
         return response
@@ -1731,16 +1937,15 @@ class UrllibTransport:
     def http_open(self, outer: urllib.request.Request) -> Response:
         """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
         riding: Any = outer.data
-        request, timeout, sink = riding
+        request, until, sink = riding
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
         idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
-        line = idle.take(key, self.monotonic()) or self._connect(outer, request.url, timeout)
+        line = idle.take(key, self.monotonic()) or self._connect(outer, request.url, until)
         try:
-            limit = min(timeout or self.read_timeout, self.read_timeout)
-            line.wire.deadline = self.monotonic() + limit
+            line.wire.allow(self._limit(self.read_timeout, until))
             answer = _exchange(line, outer, request)
-            body, complete = self._body(answer, sink)
+            body, complete = self._body(answer, sink, line.wire)
         except BaseException:
             line.hang_up()
             raise
@@ -1753,7 +1958,11 @@ class UrllibTransport:
 
     https_open = http_open
 
-    def _connect(self, outer: urllib.request.Request, url: str, timeout: float | None) -> _Line:
+    def _limit(self, seconds: float, until: float) -> float:
+        """The seconds that a step may take, when all has to be over by `until`."""
+        return max(min(seconds, until - self.monotonic()), 0.001)
+
+    def _connect(self, outer: urllib.request.Request, url: str, until: float) -> _Line:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
         import socket
         from http.client import HTTPException
@@ -1763,18 +1972,19 @@ class UrllibTransport:
         tunnel = target.scheme == "https" and outer.host != target.netloc  # it is a proxy's now
         tls = self._tls() if outer.type == "https" else None
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
-        limit = min(self.connect_timeout, timeout or self.connect_timeout)
         stage, line = "connect", None
         try:
+            limit = self._limit(self.connect_timeout, until)
             wire = _Wire(socket.create_connection(address, limit), self.monotonic)
-            line, wire.deadline = _Line(wire), self.monotonic() + limit
+            line = _Line(wire)
+            wire.allow(self._limit(self.connect_timeout, until))
             wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tunnel:
                 stage = "proxy"
                 _open_tunnel(line, outer, target.hostname or "", target.port or 443)
                 if not line.is_quiet():  # or what the proxy says would pass for what TLS protects
                     raise ConnectionResetError("it sent bytes of its own into the tunnel")
-                wire.deadline = self.monotonic() + limit
+                wire.allow(self._limit(self.connect_timeout, until))
             if tls:
                 stage, name = "tls", target.hostname if tunnel else server.hostname
                 wire.sock = tls.wrap_socket(wire.armed(), server_hostname=name)
@@ -1801,14 +2011,16 @@ class UrllibTransport:
             self._tls_context = context
         return self._tls_context
 
-    def _body(self, answer: http.client.HTTPResponse, sink: BinaryIO | None) -> tuple[bytes, bool]:
+    def _body(
+        self, answer: http.client.HTTPResponse, sink: BinaryIO | None, wire: _Wire
+    ) -> tuple[bytes, bool]:
         """The body, and whether that is all of it: what fails here no longer hides the status."""
         from http.client import HTTPException, IncompleteRead
 
         pieces: list[bytes] = []
-        keep, left = pieces.append, self.max_body_bytes + 1
+        keep, left, moved = pieces.append, self.max_body_bytes + 1, 0
         if sink is not None and answer.status in (200, 206):
-            keep, left = sink.write, sys.maxsize  # type: ignore[assignment]
+            keep, left, moved = sink.write, sys.maxsize, 1  # type: ignore[assignment]
         cut = False
         while left > 0 and not cut:
             try:
@@ -1819,6 +2031,7 @@ class UrllibTransport:
                 break
             keep(piece)
             left -= len(piece)
+            wire.stretch(moved * len(piece))
         complete = not cut and left > 0 and not answer.length  # length: bytes still to come
         return b"".join(pieces)[: self.max_body_bytes], complete
 
@@ -2553,24 +2766,6 @@ def epoch(text: object) -> float | None:
     return seconds + float(fraction or 0)
 
 
-def xml_fields(body: bytes) -> dict[str, str]:
-    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
-
-    >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
-    {'Error': '', 'Code': 'AccessDenied'}
-    """
-    from xml.etree.ElementTree import ParseError, fromstring
-
-    try:
-        text = body.decode("utf-8-sig")
-        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
-            return {}  # a document type can define entities that blow up memory
-        elements = fromstring(text).iter()
-    except (ParseError, ValueError, RecursionError):
-        return {}
-    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
-
-
 def _token_in(path: str) -> str:
     """The token in a file, which is read anew each time, since it changes."""
     text = read_text_file(path)
@@ -2652,6 +2847,45 @@ class RenewedCredentials:
 # --- 11. Client --------------------------------------------------------------
 # In: an operation's members. Out: what the service answered, as a plain dict. This is where the
 # sections above are put together: serialize, sign, send, read, and decide whether to do it again.
+# Around the one operation stands the rest of the job: S3 for its input and its result, a wait that
+# ends, and one for many requests.
+
+WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
+LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
+UPLOAD_PIECE_BYTES = 1 << 18
+MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
+CONCURRENCY = 16
+NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
+DEBUG, WARNING = 10, 30  # logging's
+
+
+class _Call:
+    """What all attempts of one operation have in common.
+
+    `read` makes the answer of a Response, `signing` are arguments of sign. No attempt begins or
+    goes on after `deadline`. `sink` takes the body of a 200 or 206.
+    """
+
+    def __init__(
+        self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
+        signing: Mapping[str, Any], deadline: float | None = None, sink: _Download | None = None,
+        retry_sent: bool = True, retry_throttled: bool = True,
+    ) -> None:  # fmt: skip
+        self.operation, self.request, self.read, self.signing = operation, request, read, signing
+        self.deadline, self.sink = deadline, sink
+        self.retry_sent, self.retry_throttled = retry_sent, retry_throttled
+
+    def options(self, now: float) -> dict[str, Any]:
+        """What the transport is told beside the request."""
+        options: dict[str, Any] = {}
+        if self.deadline is not None:
+            options["timeout"] = max(self.deadline - now, 0.001)
+        if self.sink is not None:
+            options["sink"] = self.sink
+        return options
+
+    def is_over(self, now: float) -> bool:
+        return self.deadline is not None and now >= self.deadline
 
 
 def _given(
@@ -2723,6 +2957,8 @@ class Client:
         """Set what all calls share, but for credentials and connections."""
         self.sources, self._quota, self._skew = settings.sources, RetryQuota(), 0.0
         self.region_name = settings.get("region")
+        self._signing = {"region": self.region_name, "service": SIGNING_NAME}
+        self._bucket_regions: dict[str, str] = {}
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
@@ -2775,53 +3011,235 @@ class Client:
         members = dict(locals())
         del members["self"]
         members.update(members.pop("unknown"))
-        return self._send(self._prepare(members, invocation_id()))
+        return self._send(self._invocation(members))
 
     def explain(self, **members: Any) -> Signed:
         """What invoke_endpoint_async would send first; opens no connection to SageMaker."""
-        request = self._prepare(members, invocation_id())
-        return self._signed(request, self._credentials.get(), self._clock(), 1)
+        call = self._invocation(members)
+        return self._signed(call, self._credentials.get(), self._clock(), 1)
 
-    def _send(self, request: Request) -> dict[str, Any]:
+    def put_input(
+        self,
+        data: bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO,
+        location: str,
+        *,
+        ContentType: str | None = None,
+        SSEKMSKeyId: str | None = None,
+    ) -> str:
+        """Put an input into S3 and return its location, which is for InputLocation.
+
+        `data` is bytes, a file's path, or a seekable binary file, sent from where it stands; files
+        are read twice and never held in memory, at most 5 GiB. What was at the location is
+        replaced. Body takes up to 128,000 bytes without S3; all that is larger goes this way.
+        Raises ParamValidationError, CredentialsError, TransportError, ClientError.
+        """
+        bucket, key = parse_location(location)
+        location = f"s3://{bucket}/{key}"
+        headers = upload_headers(location, ContentType, SSEKMSKeyId)
+        upload: Any = _Upload(data)
+        headers += (("Content-Length", str(upload.size)),)
+        self._s3("PutObject", "PUT", location, headers, upload, payload_hash=upload.sha256)
+        return location
+
+    def poll(self, accepted: Mapping[str, Any]) -> Result | None:
+        """Look once for the result of what invoke_endpoint_async returned; None: not there yet.
+
+        Raises InferenceError when the model failed, ClientError with a hint when S3 does not tell,
+        ParamValidationError for an answer without OutputLocation. A result that is there counts
+        even when a failure is there too.
+        """
+        return self._look(locations_in(accepted), _Download(None), None)
+
+    def wait(
+        self,
+        accepted: Mapping[str, Any],
+        *,
+        timeout: float = WAIT_SECONDS,
+        file: str | os.PathLike[str] | BinaryIO | None = None,
+    ) -> Result:
+        """The result, once it is there; `timeout` is in seconds.
+
+        With `file` the body goes there in pieces: to a path in one moment, when all has come, or
+        to a binary file from where it stands. Raises InferenceError when the model failed,
+        ResultTimeout when there is nothing at the end; the ClientError instead when all that S3
+        said was 403. While S3 cannot be reached the wait goes on.
+        """
+        places, download = locations_in(accepted), _Download(file)
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+            raise ParamValidationError(f"timeout: {timeout!r} is not a number of seconds above 0")
+        try:
+            return self._wait(places, download, timeout)
+        except BaseException:
+            download.abandon()
+            raise
+
+    def invoke_many(
+        self, requests: Iterable[Mapping[str, Any]], *, concurrency: int = CONCURRENCY
+    ) -> Iterator[Outcome]:
+        """Enqueue one inference for each mapping of members; one Outcome each, as they come.
+
+        `requests` is read as requests go out, from several threads in turn; at most 2 x
+        `concurrency` (1 to 1000) are taken from it and not yet handed out. When the service
+        throttles, all slow down, and a request is tried up to 20 times. Whoever leaves the loop
+        waits for what is on its way, whose outcomes are dropped. What `requests` raises comes
+        after all outcomes. Raises ParamValidationError.
+        """
+        if type(concurrency) is not int or not 1 <= concurrency <= 1000:
+            raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
+        return _Many(self, requests, concurrency).outcomes()
+
+    def _invocation(self, members: Mapping[str, Any], invocation: str | None = None) -> _Call:
+        request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
+        request = self._with_sdk_headers(request, invocation)
+        signing, retry_sent = self._signing, self._retry_sent
+        return _Call(OPERATION, request, deserialize, signing, retry_sent=retry_sent)
+
+    def _s3(
+        self, operation: str, method: str, location: str, headers: Headers, body: RequestBody = b"",
+        payload_hash: str = EMPTY_HASH, **options: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What S3 answers, asked in the region where the bucket is."""
+        bucket, key = parse_location(location)
+
+        def ask(region: str) -> dict[str, Any]:
+            endpoint = self._settings.endpoint("s3", region)
+            own = self.sources["s3 endpoint"] != "the region"
+            url = s3_url(endpoint, bucket, key, path_style=own or "." in bucket)
+            request = self._with_sdk_headers(Request(method, url, headers, body))
+            where = {"region": region, "service": "s3", "payload_hash": payload_hash}
+            signing = {**S3_SIGNING, **where}
+            return self._send(_Call(operation, request, s3_answer, signing, **options))
+
+        region = self._bucket_regions.get(bucket, self.region_name)
+        try:
+            return ask(region)
+        except ClientError as error:
+            elsewhere = bucket_region(error)
+            if elsewhere is None or elsewhere == region:
+                raise
+        self._bucket_regions[bucket] = elsewhere
+        return ask(elsewhere)
+
+    def _absence(
+        self, location: str, download: _Download, deadline: float | None
+    ) -> ClientError | None:
+        """Download an object, in as many pieces as it takes; S3's words for it not being there."""
+        while not download.complete:
+            had, sink = download.count, download if download.to_file else None
+            until = None if download.begun else deadline  # of the wait, which is over by then
+            try:
+                answer = self._s3(
+                    "GetObject", "GET", location, download.range(), deadline=until, sink=sink
+                )
+            except ClientError as error:
+                if download.begun or not is_absent(error):
+                    raise
+                return error
+            download.take(answer, had)
+            cost = RETRIES["transient"][1]
+            broken = not download.complete and download.count - had < MAX_BODY_BYTES
+            if broken and not self._quota.spend(cost):
+                raise TransportError(
+                    f"{location}: broken off again and again, at {download.count} bytes of "
+                    f"{download.size}; try later",
+                    kind="closed",
+                )
+            if broken:
+                self._sleep(backoff("transient", 0, self._random()))
+        return None
+
+    def _look(
+        self, places: tuple[str, str], download: _Download, deadline: float | None
+    ) -> Result | None:
+        """The result if it is there; raises InferenceError, and ClientError for a 403."""
+        output, failure = places
+        absences = [self._absence(output, download, deadline)]
+        if absences == [None]:
+            return download.result(output)
+        if failure:
+            reason = _Download(None)
+            absences.append(self._absence(failure, reason, deadline))
+            if absences[1] is None:
+                raise inference_error(reason.result(failure))
+        for absence in absences:
+            if absence is not None and absence.status == 403:
+                absence.hint = NO_LIST_HINT
+                raise absence
+        return None
+
+    def _wait(self, places: tuple[str, str], download: _Download, timeout: float) -> Result:
+        """Look, and look again, less and less often."""
+        started, warned = self._monotonic(), False
+        deadline = started + timeout if timeout < NO_LIMIT_SECONDS else None
+        while True:
+            trouble: ClientError | TransportError | None = None
+            try:
+                result = self._look(places, download, deadline)
+                if result is not None:
+                    return result
+            except (ClientError, TransportError) as error:
+                if not passes(error):
+                    raise
+                trouble, log = error, logger(WARNING)
+                if log and not warned:
+                    log.warning("still waiting for %s: %s", places[0], error)
+                warned = True
+            waited = self._monotonic() - started
+            left = timeout - LAST_LOOK_SECONDS - waited
+            if left <= 0:
+                break
+            self._sleep(min(polling_delay(waited, self._random()), left))
+        if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
+            raise trouble
+        said = f" (the last look failed: {trouble})" if trouble else ""
+        raise ResultTimeout(
+            f"nothing at {places[0]} after {waited:.1f} s{said}: queued, or still running; wait "
+            "longer, or look again later",
+            location=places[0], waited=waited,
+        ) from trouble  # fmt: skip
+
+    def _send(self, call: _Call) -> dict[str, Any]:
         """Send, and send again as section 7 decides, until there is an answer or a final error."""
         attempts: list[dict[str, Any]] = []
         cost = 0
         while True:
             credentials = self._credentials.get()
             try:
-                answer = self._attempt(request, credentials, attempts)
+                answer = self._attempt(call, credentials, attempts)
             except (ClientError, TransportError) as error:
-                kind = self._retry_kind(error, credentials, attempts)
+                kind = self._retry_kind(call, error, credentials, attempts)
                 if kind is None:
                     raise
-                cost = RETRIES[kind][1]
-                self._sleep(self._delay(kind, error, attempts))
+                cost, delay = RETRIES[kind][1], self._delay(kind, error, attempts)
+                if call.is_over(self._monotonic() + delay):
+                    raise
+                self._sleep(delay)
             else:
                 self._quota.refund(cost)
                 return answer
 
     def _attempt(
-        self, request: Request, credentials: Credentials, attempts: list[dict[str, Any]]
+        self, call: _Call, credentials: Credentials, attempts: list[dict[str, Any]]
     ) -> dict[str, Any]:
         """Sign, send and read once; adds to `attempts` how it went."""
         log, started, sent_at = logger(), self._monotonic(), self._clock()
         secrets = (credentials.secret_access_key, credentials.session_token or "")
-        signed = self._signed(request, credentials, sent_at, len(attempts) + 1)
+        signed = self._signed(call, credentials, sent_at, len(attempts) + 1)
         if log:
             canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
-            operation = f"{SERVICE_ID}, {OPERATION}"
+            operation = f"{SERVICE_IDS[call.signing['service']]}, {call.operation}"
             working = f"{canonical}\n{signed.string_to_sign}"
             log.debug("%s signed:\n%s\n%r", operation, working, signed.request)
         entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
         attempts.append(entry)
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
         try:
-            response = self._transport(signed.request)
+            response = self._transport(signed.request, **call.options(self._monotonic()))
             metadata.update(self._timing(response, sent_at))
             if log:
                 headers = without_secrets(response.headers, secrets)
                 log.debug("answer: %r %s", response, shown_headers(headers))
-            answer = _deserialized(response, secrets)
+            answer = _answer_of(call, response, secrets)
         except ClientError as error:
             entry["Outcome"] = error.code
             error.metadata.update(metadata)
@@ -2836,27 +3254,21 @@ class Client:
         answer["ResponseMetadata"].update(metadata)
         return answer
 
-    def _prepare(self, members: Mapping[str, Any], invocation: str) -> Request:
+    def _with_sdk_headers(self, request: Request, invocation: str | None = None) -> Request:
         """The request as all its attempts have it."""
-        request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
-        headers = [("amz-sdk-invocation-id", invocation), ("User-Agent", self._user_agent)]
+        headers = [("amz-sdk-invocation-id", invocation or invocation_id())]
+        headers.append(("User-Agent", self._user_agent))
         trace = trace_header(self._settings.environ)
         if trace:
             headers.append(("X-Amzn-Trace-Id", trace))
         return Request(request.method, request.url, (*request.headers, *headers), request.body)
 
-    def _signed(
-        self, request: Request, credentials: Credentials, now: float, attempt: int
-    ) -> Signed:
+    def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
         """One attempt's request, signed for the time that the service has."""
+        request = call.request
         counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
-        return sign(
-            Request(request.method, request.url, (*request.headers, counted), request.body),
-            credentials,
-            region=self.region_name,
-            service=SIGNING_NAME,
-            timestamp=amz_date(now + self._skew),
-        )
+        request = Request(request.method, request.url, (*request.headers, counted), request.body)
+        return sign(request, credentials, timestamp=amz_date(now + self._skew), **call.signing)
 
     def _timing(self, response: Response, sent_at: float) -> dict[str, float | None]:
         """What the answer says about the clocks; the next signature uses it."""
@@ -2869,6 +3281,7 @@ class Client:
 
     def _retry_kind(
         self,
+        call: _Call,
         error: ClientError | TransportError,
         credentials: Credentials,
         attempts: list[dict[str, Any]],
@@ -2878,7 +3291,9 @@ class Client:
         Credentials that expired are renewed, once in a call, and then tried.
         """
         skew = error.metadata.get("ClockSkew")
-        kind = retry_kind(error, skew=skew, retry_sent=self._retry_sent)
+        kind = retry_kind(error, skew=skew, retry_sent=call.retry_sent)
+        if kind == "throttle" and not call.retry_throttled:
+            return None
         may = len(attempts) < self.max_attempts
         expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
         if expired[-1] and expired.count(True) == 1 and self._renewed(credentials):
@@ -2950,24 +3365,24 @@ def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
     return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
 
 
-def logger() -> Logger | None:
-    """The logger "smasync" while it is at DEBUG; logging is not imported for it."""
+def logger(level: int = DEBUG) -> Logger | None:
+    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
     logging = sys.modules.get("logging")
     found: Logger | None = logging.getLogger("smasync") if logging else None
-    return found if found and found.isEnabledFor(10) else None
+    return found if found and found.isEnabledFor(level) else None
 
 
-def _deserialized(response: Response, secrets: tuple[str, ...]) -> dict[str, Any]:
-    """What `deserialize` returns, or raises, less the secrets."""
+def _answer_of(call: _Call, response: Response, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """What the call reads in the response, or raises, less the secrets."""
     if not 200 <= response.status < 300:
         text = without_secrets(response.body.decode("latin-1"), secrets)
         body = text.encode("latin-1")
         response = Response(response.status, response.headers, body, response.complete)
     try:
-        return deserialize(response)
+        return call.read(response)
     except ClientError as refusal:
         kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
-    raise kind(evidence["Error"]["Message"], response=evidence, operation_name=OPERATION)
+    raise kind(evidence["Error"]["Message"], response=evidence, operation_name=call.operation)
 
 
 def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
@@ -2983,6 +3398,327 @@ def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
         for secret in secrets:
             value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
     return value
+
+
+def passes(error: ClientError | TransportError) -> bool:
+    """Whether what went wrong may be over at the next look, as a 403 is when the object is there."""
+    return retry_kind(error) is not None or (isinstance(error, ClientError) and is_absent(error))
+
+
+def upload_headers(location: str, content_type: str | None, kms_key: str | None) -> Headers:
+    """The headers of an upload; raises ParamValidationError for what cannot be an InputLocation."""
+    given = {"InputLocation": location, "ContentType": content_type or None}
+    for member in INVOKE_ENDPOINT_ASYNC:
+        value = given.get(member.name)
+        problem = value and (_wire_problem(member, value) or _limit_problem(member, value))
+        if problem:
+            raise ParamValidationError(f"{member.name}: {problem}")
+    if kms_key and not _is_visible(kms_key):
+        raise ParamValidationError("SSEKMSKeyId: has a space or a character that is not ASCII")
+    headers: Headers = (("Content-Type", content_type),) if content_type else ()
+    if kms_key:
+        headers += (("x-amz-server-side-encryption", "aws:kms"),)
+        headers += (("x-amz-server-side-encryption-aws-kms-key-id", kms_key),)
+    return headers
+
+
+class _Upload:
+    """What put_input sends, as a Request's body: read once to hash it, afresh for each attempt."""
+
+    def __init__(self, data: Any) -> None:
+        self.path = data if isinstance(data, (str, os.PathLike)) else None
+        if self.path is not None and not os.path.isfile(self.path):
+            raise ParamValidationError(
+                f"{str(self.path)[:200]!r} is not the path of a file that can be read twice; what "
+                "comes from a pipe has to be saved first, and text to be sent is text.encode()"
+            )
+        self.file: Any = data
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self.file = io.BytesIO(data)
+        elif self.path is None and not (hasattr(data, "seekable") and data.seekable()):
+            raise ParamValidationError(
+                f"data: {type(data).__name__} cannot be read twice; save it to a file, or read it "
+                "into bytes"
+            )
+        self.start = 0 if self.path is not None else self.file.tell()
+        self.size = self.left = MAX_OBJECT_BYTES + 1
+        digest = sha256()
+        with self() as file:
+            while piece := file.file.read(min(UPLOAD_PIECE_BYTES, self.left)):
+                digest.update(piece)
+                self.left -= len(piece)
+        self.size, self.sha256 = self.size - self.left, digest.hexdigest()
+        if self.left == 0:
+            raise ParamValidationError(f"data: is over {MAX_OBJECT_BYTES} bytes")
+
+    def __call__(self) -> _Upload:
+        """The same from its start."""
+        if self.path is not None:
+            self.file = open(self.path, "rb")  # noqa: SIM115
+        self.file.seek(self.start)
+        self.left = self.size
+        return self
+
+    def read(self, count: int) -> bytes:
+        """As many bytes as were hashed, whatever becomes of the file in between."""
+        piece: bytes = self.file.read(min(count, self.left))
+        self.left -= len(piece)
+        if not piece and self.left:
+            raise ParamValidationError("data: became shorter while it was sent")
+        return piece
+
+    def __enter__(self) -> _Upload:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.path is not None:
+            self.file.close()
+
+
+def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
+    """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
+    if not hasattr(accepted, "get"):
+        raise ParamValidationError("give the dict that invoke_endpoint_async returned")
+    output = accepted.get("OutputLocation") or ""
+    failure = accepted.get("FailureLocation") or ""
+    if not output:
+        raise ParamValidationError(
+            "there is no OutputLocation: the endpoint does not write its results to S3; give its "
+            "AsyncInferenceConfig an S3OutputPath, or look where its SNS topic says"
+        )
+    parse_location(output)
+    if failure:
+        parse_location(failure)
+    return output, failure
+
+
+class _Download:
+    """A result on its way to memory, or to a file; it goes on where a connection broke off.
+
+    A path has its content in one moment, when all is there. The transport writes to it.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.to_file, self.path = file is not None, None
+        self.file = io.BytesIO() if file is None else file
+        if isinstance(file, (str, os.PathLike)):
+            self.path, self.file = os.path.realpath(file), None
+            other = os.path.exists(self.path) and not os.path.isfile(self.path)
+            if other or not os.access(os.path.dirname(self.path), os.W_OK):
+                raise ParamValidationError(
+                    f"file: {self.path!r} is not a file, or its folder cannot be written to"
+                )
+        elif isinstance(file, io.TextIOBase) or (file is not None and not hasattr(file, "write")):
+            raise ParamValidationError("file: give a path, or a file that was opened with 'wb'")
+        self.count, self.size, self.etag = 0, -1, ""
+        self.begun = self.complete = False
+        self.content_type, self.metadata = "", {}  # type: ignore[var-annotated]
+
+    def range(self) -> Headers:
+        """The headers that ask for what is missing."""
+        if not self.count:
+            return ()
+        end = "" if self.to_file else str(self.count + MAX_BODY_BYTES - 1)
+        headers: Headers = (("Range", f"bytes={self.count}-{end}"),)
+        return (*headers, ("If-Match", self.etag)) if self.etag else headers
+
+    def write(self, data: bytes) -> None:
+        if self.file is None:
+            self.part = f"{self.path}.{invocation_id()}.part"
+            self.file = open(self.part, "xb")  # noqa: SIM115
+        view = memoryview(data)
+        while view:  # an unbuffered file may take a part
+            taken = self.file.write(view)
+            view = view[len(view) if taken is None else taken :]
+        self.count += len(data)
+
+    def take(self, answer: dict[str, Any], had: int) -> None:
+        """Add what an answer has, which was asked for from the byte `had` on."""
+        metadata = answer["ResponseMetadata"]
+        headers, partial = metadata["HTTPHeaders"], metadata["HTTPStatusCode"] == 206
+        if not self.begun:
+            self.begun, self.metadata, self.etag = True, metadata, headers.get("etag", "")
+            self.content_type = answer["ContentType"]
+        self.write(answer["Body"])
+        size = headers.get("content-range", "/").rpartition("/")[2] if had else ""
+        size = size if had else headers.get("content-length", "")
+        expected = f"bytes {had}-"
+        if had and not (partial and headers.get("content-range", "").startswith(expected)):
+            raise TransportError(
+                f"asked for the rest from byte {had} on, S3 sent something else", retryable=False
+            )
+        self.size = int(size) if size.isascii() and size.isdigit() else self.size
+        self.complete = answer["Complete"] and self.count >= self.size
+        if self.complete and self.count > self.size >= 0:
+            raise TransportError(
+                f"{self.count} bytes came instead of {self.size}", retryable=False
+            )
+
+    def result(self, location: str) -> Result:
+        """All is there."""
+        if self.path is not None:
+            self.write(b"")
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            os.replace(self.part, self.path)
+        body = b"" if self.to_file else self.file.getvalue()
+        return Result(body, self.content_type, location, self.metadata)
+
+    def abandon(self) -> None:
+        """Leave nothing behind at a path."""
+        if self.path is not None and self.file is not None:
+            self.file.close()
+            if os.path.exists(self.part):
+                os.remove(self.part)
+
+
+def inference_error(found: Result) -> InferenceError:
+    """The error for what a model wrote to FailureLocation."""
+    text = found.body[:4000].decode("utf-8", "replace").strip()
+    said = "".join(c if c.isprintable() else " " for c in text)[:1000]
+    return InferenceError(
+        f"the inference failed: {said or 'without a word'} ({found.location})",
+        location=found.location,
+        body=found.body,
+        content_type=found.content_type,
+    )
+
+
+class _Many:
+    """What the workers of one invoke_many share."""
+
+    def __init__(
+        self, client: Client, requests: Iterable[Mapping[str, Any]], concurrency: int
+    ) -> None:
+        from queue import SimpleQueue
+        from threading import Semaphore, Thread
+
+        self.client, self.requests, self.pace = client, enumerate(requests), Pace()
+        self.lock, self.ended = allocate_lock(), False
+        self.failure: BaseException | None = None
+        self.tickets = Semaphore(2 * concurrency)  # one for each request that was taken
+        self.done: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.workers = [Thread(target=self.work, daemon=True) for _ in range(concurrency)]
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Start the workers, hand out what they did, and leave when all have ended."""
+        running = 0
+        try:
+            for worker in self.workers:
+                worker.start()
+                running += 1
+            while running:
+                outcome = self.done.get()
+                if outcome is None:
+                    running -= 1
+                else:
+                    self.tickets.release()
+                    yield outcome
+        finally:
+            self.ended = True
+            self.tickets.release(len(self.workers))
+            for worker in self.workers:
+                if worker.ident is not None:
+                    worker.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def work(self) -> None:
+        while True:
+            self.tickets.acquire()
+            taken = self.take()
+            if taken is None:
+                self.tickets.release()
+                self.done.put(None)
+                return
+            self.done.put(self.outcome(*taken))
+
+    def take(self) -> tuple[int, Mapping[str, Any]] | None:
+        """The next request; None when there are no more."""
+        with self.lock:
+            if self.ended:
+                return None
+            try:
+                return next(self.requests)
+            except StopIteration:
+                self.ended = True
+            except BaseException as failure:  # it is raised again where the outcomes are read
+                self.ended, self.failure = True, failure
+            return None
+
+    def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome:
+        try:
+            if not hasattr(request, "keys"):
+                kind = type(request).__name__
+                raise ParamValidationError(f"request {index}: expected a mapping, got {kind}")
+            return Outcome(index, request, self.answer(request), None)
+        except Exception as error:  # whatever it is, it is this request's
+            return Outcome(index, request, None, error)
+
+    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one request, at the pace of all."""
+        client, call = self.client, self.client._invocation(request)
+        call.retry_throttled = False
+        for tries in range(1, THROTTLED_TRIES + 1):
+            delay = self.pace.delay(client._monotonic())
+            if delay:
+                client._sleep(delay)
+            started = client._monotonic()
+            try:
+                answer = client._send(call)
+                self.pace.answered()
+                return answer
+            except ClientError as error:
+                if retry_kind(error) != "throttle" or tries == THROTTLED_TRIES or self.ended:
+                    raise
+                retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
+                pause = backoff("throttle", 0, client._random(), retry_after)
+                self.pace.throttled(started, client._monotonic(), pause)
+        raise AssertionError("the loop above returns or raises")
+
+
+# The client of lambda_handler, which later invocations find again.
+_lambda_client: Client | None = None
+
+
+def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
+    """A Lambda function's handler: the event is the members; returns what the operation does.
+
+    Body is base64 when it is a string, and is sent as JSON when it is an object or an array.
+    Region, credentials and all else come from the function's environment.
+    """
+    global _lambda_client
+    if _lambda_client is None:
+        _lambda_client = Client()
+    return _lambda_client.invoke_endpoint_async(**members_in(event))
+
+
+def members_in(document: object) -> dict[str, Any]:
+    """The members in what was JSON. Body is base64 when it is a string, else JSON to be sent."""
+    if not isinstance(document, dict):
+        raise ParamValidationError("the members are not a JSON object of names and values")
+    members, body = dict(document), document.get("Body")
+    if isinstance(body, str):
+        members["Body"] = from_base64(body)
+    elif isinstance(body, (dict, list)):
+        import json
+
+        members["Body"] = json.dumps(body).encode()
+    return members
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes; raises ParamValidationError."""
+    from base64 import b64decode
+
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise ParamValidationError(
+            "Body: is not base64; give fileb://path, or on the command line add "
+            "--cli-binary-format raw-in-base64-out"
+        ) from None
 
 
 # === PART III: THE COMMAND LINE ==============================================
@@ -3001,7 +3737,6 @@ EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY
 EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
 TOKEN_HEADER = frozenset(("x-amz-security-token",))
 ANSWER_MEMBERS = ("OutputLocation", "FailureLocation", "InferenceId")
-NO_LIMIT_SECONDS = 1e6  # eleven days: what a time limit of 0 means to the AWS CLI
 EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
 
 
@@ -3104,8 +3839,8 @@ def _run_explain(options: Namespace) -> str:
         clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
         client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
         client._user_agent = f"smasync/{__version__}"  # less what differs between machines
-        request = client._prepare(_members(options), EXAMPLE_INVOCATION_ID)
-        return explanation(client._signed(request, keys, EXAMPLE_TIME, 1))
+        call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
+        return explanation(client._signed(call, keys, EXAMPLE_TIME, 1))
     with _client(options) as client:
         signed = client.explain(**_members(options))
     known = {name: source for name, source in client.sources.items() if source != "default"}
@@ -3156,17 +3891,11 @@ def members_from_json(text: str) -> dict[str, Any]:
     import json
 
     try:
-        members = json.loads(text)
+        return members_in(json.loads(text))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, Error):
+            raise
         raise ParamValidationError(f"the members are not JSON: {error}") from None
-    if not isinstance(members, dict):
-        raise ParamValidationError("the members are not a JSON object of names and values")
-    body = members.get("Body")
-    if isinstance(body, str):
-        members["Body"] = _from_base64(body)
-    elif body is not None:
-        members["Body"] = json.dumps(body).encode()
-    return members
 
 
 def _parameter(text: str) -> str:
@@ -3193,19 +3922,7 @@ def _blob(text: str, binary_format: str) -> bytes:
     if text.startswith("fileb://"):
         return _file(text[len("fileb://") :])
     text = _parameter(text)
-    return text.encode() if binary_format == "raw-in-base64-out" else _from_base64(text)
-
-
-def _from_base64(text: str) -> bytes:
-    from base64 import b64decode
-
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        raise ParamValidationError(
-            "Body: is not base64; give fileb://path, or on the command line add "
-            "--cli-binary-format raw-in-base64-out"
-        ) from None
+    return text.encode() if binary_format == "raw-in-base64-out" else from_base64(text)
 
 
 def _skeleton(which: str) -> str:
