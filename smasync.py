@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     RequestBody = Union[bytes, Callable[[], BinaryIO]]
     Profile = dict[str, str]
     Profiles = dict[str, Profile]
+    Options = tuple[tuple[str, dict[str, Any]], ...]
 
     class Transport(Protocol):
         def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
@@ -83,10 +84,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
     "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
-    "ResultTimeout", "Credentials", "Request", "Response", "Signed", "INVOKE_ENDPOINT_ASYNC",
+    "ResultTimeout", "Credentials", "Request", "Response", "Signed", "Result", "Outcome",
+    "INVOKE_ENDPOINT_ASYNC",
     "serialize", "resolve_endpoint", "sign", "canonical_request", "uri_encode",
     "credential_scope", "string_to_sign", "signing_key", "presign", "deserialize", "load_profiles",
-    "UrllibTransport", "resolve_credentials", "Client", "main",
+    "UrllibTransport", "resolve_credentials", "Client", "lambda_handler", "main",
 ]  # fmt: skip
 
 # === PART I: THE PROTOCOL (pure) =============================================
@@ -3095,8 +3097,8 @@ class Client:
         return _Call(OPERATION, request, deserialize, signing, retry_sent=retry_sent)
 
     def _s3(
-        self, operation: str, method: str, location: str, headers: Headers, body: RequestBody = b"",
-        payload_hash: str = EMPTY_HASH, **options: Any,
+        self, operation: str, method: str, location: str, headers: Headers,
+        body: RequestBody = b"", payload_hash: str = EMPTY_HASH, **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """What S3 answers, asked in the region where the bucket is."""
         bucket, key = parse_location(location)
@@ -3401,12 +3403,12 @@ def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
 
 
 def passes(error: ClientError | TransportError) -> bool:
-    """Whether what went wrong may be over at the next look, as a 403 is when the object is there."""
+    """Whether what went wrong may be over at the next look, as a 403 is once there is a result."""
     return retry_kind(error) is not None or (isinstance(error, ClientError) and is_absent(error))
 
 
 def upload_headers(location: str, content_type: str | None, kms_key: str | None) -> Headers:
-    """The headers of an upload; raises ParamValidationError for what cannot be an InputLocation."""
+    """The headers of an upload; raises ParamValidationError, also for no InputLocation."""
     given = {"InputLocation": location, "ContentType": content_type or None}
     for member in INVOKE_ENDPOINT_ASYNC:
         value = given.get(member.name)
@@ -3761,8 +3763,8 @@ def _run(argv: list[str] | None) -> int:
 
             logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
             logging.getLogger("smasync").setLevel(logging.DEBUG)
-        print(options.run(options))
-        return 0
+        status: int = options.run(options)
+        return status
     except SystemExit as end:  # argparse's --help, or its complaint
         return 252 if end.code else 0
     except BrokenPipeError:
@@ -3780,31 +3782,34 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="smasync", description="Amazon SageMaker's InvokeEndpointAsync.")
     parser.add_argument("--version", action="version", version=f"smasync {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, run, text in COMMANDS:
+    for name, run, own, text in COMMANDS:
         command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        for member in INVOKE_ENDPOINT_ASYNC:
+        command.set_defaults(run=run, query=None)
+        for member in INVOKE_ENDPOINT_ASYNC if own[:1] == INPUT_OPTIONS[:1] else ():
             kind = int if member.type == "integer" else str
             command.add_argument(
                 flag(member.name), dest=member.name, type=kind, metavar=kind.__name__
             )
-        for option, details in OPTIONS:
+        for option, details in (*own, *OPTIONS):
             command.add_argument(option, **details)
-    text = "AWS's example keys and date; no account"
-    commands.choices["explain"].add_argument("--example", action="store_true", help=text)
     return parser
 
 
 # fmt: off
-OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+SECONDS: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
+OUTPUT_FILE: Options = (("--output-file", {"help": "where the result goes; stdout otherwise"}),)
+OPTIONS: Options = (
     # what the AWS CLI takes with every command
-    ("--region", {}), ("--profile", {}), ("--endpoint-url", {}), ("--ca-bundle", {}), ("--query", {}),
-    ("--cli-input-json", {}), ("--color", {}), ("--debug", {"action": "store_true"}),
-    ("--no-verify-ssl", {"action": "store_true"}), ("--no-paginate", {"action": "store_true"}),
-    ("--no-cli-pager", {"action": "store_true"}),
+    ("--region", {}), ("--profile", {}), ("--endpoint-url", {}), ("--ca-bundle", {}), ("--color", {}),
+    ("--debug", {"action": "store_true"}), ("--no-verify-ssl", {"action": "store_true"}),
+    ("--no-paginate", {"action": "store_true"}), ("--no-cli-pager", {"action": "store_true"}),
     ("--output", {"choices": ("json", "text"), "default": "json"}),
-    ("--cli-read-timeout", {"type": float, "default": READ_TIMEOUT_SECONDS, "metavar": "SECONDS"}),
-    ("--cli-connect-timeout", {"type": float, "default": CONNECT_TIMEOUT_SECONDS, "metavar": "SECONDS"}),
+    ("--cli-read-timeout", {"default": READ_TIMEOUT_SECONDS, **SECONDS}),
+    ("--cli-connect-timeout", {"default": CONNECT_TIMEOUT_SECONDS, **SECONDS}),
+)
+INPUT_OPTIONS: Options = (
+    # and with the members of an operation
+    ("--cli-input-json", {}), ("--query", {}),
     ("--cli-binary-format", {"choices": ("base64", "raw-in-base64-out"), "default": "base64"}),
     ("--generate-cli-skeleton", {"nargs": "?", "const": "input", "choices": ("input", "output")}),
 )
@@ -3823,24 +3828,248 @@ def flag(member: str) -> str:
     return "--" + "-".join(words).lower()
 
 
-def _run_invoke(options: Namespace) -> str:
+def _run_invoke(options: Namespace) -> int:
     if options.generate_cli_skeleton:
-        return _skeleton(options.generate_cli_skeleton)
+        print(_skeleton(options.generate_cli_skeleton))
+        return 0
     if options.query and options.query not in ANSWER_MEMBERS:
         raise ParamValidationError(f"--query {options.query}: takes {', '.join(ANSWER_MEMBERS)}")
     with _client(options) as client:
         answer = client.invoke_endpoint_async(**_members(options))
-    del answer["ResponseMetadata"]
-    return _formatted(answer, options)
+        del answer["ResponseMetadata"]
+        print(_formatted(answer, options), file=sys.stderr if options.wait else sys.stdout)
+        return _show_result(client, answer, options.wait, options) if options.wait else 0
 
 
-def _run_explain(options: Namespace) -> str:
+def _show_result(
+    client: Client, accepted: dict[str, Any], timeout: float, options: Namespace
+) -> int:
+    """Wait for a result; its bytes go to --output-file, or to stdout."""
+    result = client.wait(accepted, timeout=timeout, file=options.output_file or None)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(result.body)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _run_wait(options: Namespace) -> int:
+    accepted = _json_document(_parameter(options.cli_input_json or "{}"))
+    if not isinstance(accepted, dict):
+        raise ParamValidationError("--cli-input-json: is not a JSON object")
+    given = {"OutputLocation": options.output_location}
+    given["FailureLocation"] = options.failure_location
+    accepted.update({name: value for name, value in given.items() if value})
+    with _client(options) as client:
+        return _show_result(client, accepted, options.timeout, options)
+
+
+def _run_put_input(options: Namespace) -> int:
+    kind, key = options.content_type, options.sse_kms_key_id
+    with _client(options) as client:
+        file = os.path.expanduser(options.file)
+        print(client.put_input(file, options.location, ContentType=kind, SSEKMSKeyId=key))
+    return 0
+
+
+def _run_bulk(options: Namespace) -> int:
+    """Enqueue what has no result yet; 254 when something failed, now or before."""
+    with _client(options) as client, open(options.results, "a+b") as file:
+        bulk = _Bulk(options.manifest, file, options.retry_failed, options.quiet)
+        client._credentials.get()  # without any, no line is to blame
+        bulk.run(client, options.concurrency)
+    if isinstance(bulk.stopped, Error):
+        raise bulk.stopped
+    print(_formatted(bulk.counts, options))
+    return 130 if bulk.stopped else 254 if bulk.counts["Failed"] else 0
+
+
+class _ManifestLine(dict):  # type: ignore[type-arg]
+    """The members in one line of a manifest."""
+
+    number, digest = 0, ""
+
+
+class _Bulk:
+    """A manifest of JSON Lines, and the file that has a line for each of them that was tried.
+
+    Those are not sent again, but with `retry_failed` the ones that failed. A line is known by its
+    number and its hash; raises ParamValidationError when the manifest changed under the results.
+    """
+
+    def __init__(self, manifest: str, results: BinaryIO, retry_failed: bool, quiet: bool) -> None:
+        if not os.path.isfile(manifest):
+            raise ParamValidationError(f"{manifest}: is not a file; it is read more than once")
+        lock_file(results)
+        self.manifest, self.results, self.lock = manifest, results, allocate_lock()
+        self.stopped: object = None
+        self.quiet = quiet
+        self.known = {
+            number: (digest, accepted)
+            for number, digest, accepted in read_results(results)
+            if accepted or not retry_failed
+        }
+        accepted = sum(accepted for _, accepted in self.known.values())
+        failed = len(self.known) - accepted
+        self.counts = {"Accepted": accepted, "Failed": failed, "Left": self._left()}
+        self.to_do, self.started = self.counts["Left"], time.monotonic()
+        self.shown = self.started
+
+    def _left(self) -> int:
+        """How many lines have no result; those that have are compared with it."""
+        left = same = 0
+        for number, text in self.lines():
+            if number not in self.known:
+                left += 1
+            elif self.known[number][0] == digest_of(text):
+                same += 1
+            else:
+                raise ParamValidationError(
+                    f"{self.manifest}, line {number}: is not the line that was tried before; "
+                    "restore it, or start with a new results file"
+                )
+        if same < len(self.known):
+            raise ParamValidationError(
+                f"{self.manifest}: has lost lines that were tried before; restore them, or start "
+                "with a new results file"
+            )
+        return left
+
+    def run(self, client: Client, concurrency: int) -> None:
+        """Send what has no result, and write the results down."""
+        undo = self.stop_on_interrupt()
+        try:
+            for outcome in client.invoke_many(self.pending(), concurrency=concurrency):
+                self.record(outcome)
+                self.show_progress()
+        finally:
+            undo()
+        self.show_progress(last=True)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Number and text of each line that is not blank."""
+        with open(self.manifest, "rb") as file:
+            for number, text in enumerate(file, 1):
+                if text.strip():
+                    yield number, text.strip()
+
+    def pending(self) -> Iterator[_ManifestLine]:
+        """The members of each line that has no result; until somebody says stop."""
+        for number, text in self.lines():
+            if self.stopped:
+                return
+            if number in self.known:
+                continue
+            line = _ManifestLine()
+            line.number, line.digest = number, digest_of(text)
+            try:
+                line.update(members_from_json(text))
+            except ParamValidationError as error:
+                self.record(Outcome(number, line, None, error))
+                continue
+            line.setdefault("InferenceId", f"line-{number}-{line.digest}")
+            yield line
+
+    def record(self, outcome: Outcome) -> None:
+        """Append a line to the results, in one piece, before anything else is done."""
+        import json
+
+        line: Any = outcome.request
+        answer, error = outcome.answer or {}, outcome.error
+        if isinstance(error, (CredentialsError, ConfigurationError)):
+            self.stopped = self.stopped or error  # which is no line's fault
+            return
+        entry = {"Line": line.number, "Hash": line.digest, "InferenceId": line.get("InferenceId")}
+        entry.update({name: answer[name] for name in ANSWER_MEMBERS if name in answer})
+        if error is None:
+            entry["RequestId"] = answer["ResponseMetadata"]["RequestId"]
+        else:
+            code = getattr(error, "code", "")
+            entry["Error"] = {"Type": type(error).__name__, "Code": code, "Message": str(error)}
+        with self.lock:
+            self.results.write(json.dumps(entry).encode() + b"\n")
+            self.results.flush()
+            self.counts["Failed" if error else "Accepted"] += 1
+            self.counts["Left"] -= 1
+
+    def stop_on_interrupt(self) -> Callable[[], object]:
+        """Have Ctrl-C end the manifest, and a second one the program; returns what undoes that."""
+        import signal
+
+        def stop(*_: object) -> None:
+            self.stopped = self.stopped or "interrupted"
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        try:
+            before = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # this is not the main thread, which alone can be interrupted
+            return lambda: None
+        return lambda: signal.signal(signal.SIGINT, before)
+
+    def show_progress(self, last: bool = False) -> None:
+        """How far it is, on stderr: a bar on a terminal, else a line every few seconds."""
+        terminal, now = sys.stderr.isatty(), time.monotonic()
+        if self.quiet or (not last and now - self.shown < (0.2 if terminal else 5.0)):
+            return
+        self.shown, done = now, self.to_do - self.counts["Left"]
+        rate = done / max(now - self.started, 1e-9)
+        seconds = int(self.counts["Left"] / rate) if rate else 0
+        text = f"{done} of {self.to_do}, {rate:.0f}/s, {self.counts['Failed']} failed"
+        text += f", {seconds // 60}:{seconds % 60:02} to go" if self.counts["Left"] else ""
+        bar = "#" * (30 * done // max(self.to_do, 1))
+        line = f"\r[{bar:<30}] {text:<60}" if terminal else text
+        print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
+
+
+def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
+    """Number, hash, and whether it was accepted, of each line tried; cuts a torn last line off."""
+    import json
+
+    file.seek(0)
+    end = 0
+    for count, text in enumerate(file, 1):
+        try:
+            entry = json.loads(text)
+            found = int(entry["Line"]), str(entry["Hash"]), "Error" not in entry
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if text.endswith(b"\n"):
+                raise ParamValidationError(
+                    f"{file.name}, line {count}: is nothing that bulk wrote; is it the right file?"
+                ) from None
+            file.truncate(end)
+            return
+        if not text.endswith(b"\n"):
+            file.write(b"\n")
+        end += len(text)
+        yield found
+
+
+def digest_of(text: bytes) -> str:
+    """Half of a line's SHA-256, which is enough to tell lines apart."""
+    return sha256(text).hexdigest()[:32]
+
+
+def lock_file(file: BinaryIO) -> None:
+    """Keep a second bulk from the results, where the system has locks that end with a process."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ParamValidationError(f"{file.name}: another bulk is writing to it") from None
+    except OSError:
+        return  # a file system without locks
+
+
+def _run_explain(options: Namespace) -> int:
     if options.example:
         clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
         client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
         client._user_agent = f"smasync/{__version__}"  # less what differs between machines
         call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
-        return explanation(client._signed(call, keys, EXAMPLE_TIME, 1))
+        print(explanation(client._signed(call, keys, EXAMPLE_TIME, 1)))
+        return 0
     with _client(options) as client:
         signed = client.explain(**_members(options))
     known = {name: source for name, source in client.sources.items() if source != "default"}
@@ -3849,13 +4078,30 @@ def _run_explain(options: Namespace) -> str:
     if expires_at is not None:
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
         sources.append(f"credentials end at: {end}")
-    return "\n".join([*sources, "", explanation(signed)])
+    print("\n".join([*sources, "", explanation(signed)]))
+    return 0
 
 
 # fmt: off
-COMMANDS: tuple[tuple[str, Callable[[Namespace], str], str], ...] = (
-    ("invoke-endpoint-async", _run_invoke, "enqueue one inference and print where its result will be"),
-    ("explain", _run_explain, "print every value of the signature of such a request; send nothing"),
+COMMANDS: tuple[tuple[str, Callable[[Namespace], int], Options, str], ...] = (
+    ("invoke-endpoint-async", _run_invoke, (*INPUT_OPTIONS, *OUTPUT_FILE, (
+        "--wait", {"help": "go on to the result, for so long", **SECONDS}),
+    ), "enqueue one inference and print where its result will be"),
+    ("explain", _run_explain, (*INPUT_OPTIONS, (
+        "--example", {"action": "store_true", "help": "AWS's example keys and date; no account"}),
+    ), "print every value of the signature of such a request; send nothing"),
+    ("wait", _run_wait, (*OUTPUT_FILE, ("--output-location", {}), ("--failure-location", {}), (
+        "--cli-input-json", {"help": "what invoke-endpoint-async printed"}), (
+        "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
+    ), "wait for a result and print it"),
+    ("put-input", _run_put_input, (("file", {}), ("location", {"help": "s3://bucket/key"}),
+        ("--content-type", {}), ("--sse-kms-key-id", {}),
+    ), "put a file into S3 and print its location"),
+    ("bulk", _run_bulk, (("manifest", {"help": "one JSON object of members a line"}), (
+        "--results", {"required": True, "help": "gets a line for each; what it has is not sent again"}), (
+        "--concurrency", {"type": int, "default": CONCURRENCY}), (
+        "--retry-failed", {"action": "store_true"}), ("--quiet", {"action": "store_true"}),
+    ), "enqueue one inference for each line of a file; carries on where it stopped"),
 )
 # fmt: on
 
@@ -3886,16 +4132,18 @@ def _members(options: Namespace) -> dict[str, Any]:
     return members
 
 
-def members_from_json(text: str) -> dict[str, Any]:
-    """The members in a JSON object. Body is base64 when it is a string, else JSON to be sent."""
+def members_from_json(text: str | bytes) -> dict[str, Any]:
+    """The members in a JSON object; raises ParamValidationError."""
+    return members_in(_json_document(text))
+
+
+def _json_document(text: str | bytes) -> Any:
     import json
 
     try:
-        return members_in(json.loads(text))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, Error):
-            raise
-        raise ParamValidationError(f"the members are not JSON: {error}") from None
+        raise ParamValidationError(f"this is not JSON: {error}") from None
 
 
 def _parameter(text: str) -> str:

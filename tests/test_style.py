@@ -25,7 +25,7 @@ FUNCTIONS = [
 ]
 PART_II = "# === PART II"
 
-MAX_LINES = 3300
+MAX_LINES = 4250
 MAX_FUNCTION_LINES = 40
 LONG_FUNCTION_LINES, MAX_LONG_FUNCTIONS = 30, 10
 MAX_NESTING = 3
@@ -43,6 +43,9 @@ PURE_IMPORTS = {
     "urllib.parse.unquote_to_bytes",
     "email.utils.parsedate_tz",
     "email.utils.mktime_tz",
+    "urllib.parse.unquote",
+    "xml.etree.ElementTree.ParseError",
+    "xml.etree.ElementTree.fromstring",
 }
 EFFECTS = set(
     """open input print exec eval compile breakpoint globals locals vars __import__ exit quit os io
