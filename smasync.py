@@ -209,14 +209,20 @@ class ResultTimeout(Error, TimeoutError):
 
 
 class _Frozen:
-    """A record: __init__ sets each field in __slots__ once, and nobody sets one again."""
+    """A record: _fill sets the fields in __slots__ once, and nobody sets one again."""
 
     __slots__: tuple[str, ...] = ()
+    _setters: tuple[Callable[[object, Any], None], ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._setters = tuple(getattr(cls, name).__set__ for name in cls.__slots__)
+
+    def _fill(self, *values: Any) -> None:
+        for setter, value in zip(self._setters, values):
+            setter(self, value)
 
     def __setattr__(self, name: str, value: object) -> None:
-        if hasattr(self, name):
-            raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
-        object.__setattr__(self, name, value)
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
@@ -241,6 +247,11 @@ class Credentials(_Frozen):
     """
 
     __slots__ = ("access_key_id", "secret_access_key", "session_token", "expires_at", "account_id")
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+    expires_at: float | None
+    account_id: str | None
 
     def __init__(
         self,
@@ -250,10 +261,10 @@ class Credentials(_Frozen):
         expires_at: float | None = None,
         account_id: str | None = None,
     ) -> None:
-        self.access_key_id = checked_key("access_key_id", access_key_id)
-        self.secret_access_key = checked_key("secret_access_key", secret_access_key)
-        self.session_token = checked_key("session_token", session_token) if session_token else None
-        self.expires_at, self.account_id = expires_at, account_id
+        checked_key("access_key_id", access_key_id)
+        checked_key("secret_access_key", secret_access_key)
+        token = checked_key("session_token", session_token) if session_token else None
+        self._fill(access_key_id, secret_access_key, token, expires_at, account_id)
 
     def __repr__(self) -> str:
         token = "a" if self.session_token else "no"
@@ -281,9 +292,13 @@ class Request(_Frozen):
     """
 
     __slots__ = ("method", "url", "headers", "body")
+    method: str
+    url: str
+    headers: Headers
+    body: RequestBody
 
     def __init__(self, method: str, url: str, headers: Headers, body: RequestBody = b"") -> None:
-        self.method, self.url, self.headers, self.body = method, url, headers, body
+        self._fill(method, url, headers, body)
 
     def __repr__(self) -> str:
         body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
@@ -324,14 +339,21 @@ class Response(_Frozen):
     """An HTTP answer. `complete` is False when the body was cut short or was over the limit."""
 
     __slots__ = ("status", "headers", "body", "complete")
+    status: int
+    headers: Headers
+    body: bytes
+    complete: bool
 
     def __init__(self, status: int, headers: Headers, body: bytes, complete: bool = True) -> None:
-        self.status, self.headers, self.body, self.complete = status, headers, body, complete
+        self._fill(status, headers, body, complete)
 
     def header(self, name: str, default: str | None = None) -> str | None:
         """The value of the first header of that name, in any case."""
         wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), default)
+        for key, value in self.headers:
+            if key.lower() == wanted:
+                return value
+        return default
 
     def __repr__(self) -> str:
         size = f"{len(self.body)} bytes{'' if self.complete else ', cut short'}"
@@ -353,12 +375,15 @@ class Signed(_Frozen):
     """
 
     __slots__ = ("request", "canonical_request", "string_to_sign", "signature")
+    request: Request
+    canonical_request: str
+    string_to_sign: str
+    signature: str
 
     def __init__(
         self, request: Request, canonical_request: str, string_to_sign: str, signature: str
     ) -> None:
-        self.request, self.canonical_request = request, canonical_request
-        self.string_to_sign, self.signature = string_to_sign, signature
+        self._fill(request, canonical_request, string_to_sign, signature)
 
     def __repr__(self) -> str:
         return f"<Signed {self.request!r}>"
@@ -371,12 +396,15 @@ class Result(_Frozen):
     """
 
     __slots__ = ("body", "content_type", "location", "metadata")
+    body: bytes
+    content_type: str
+    location: str
+    metadata: Mapping[str, Any]
 
     def __init__(
         self, body: bytes, content_type: str, location: str, metadata: Mapping[str, Any]
     ) -> None:
-        self.body, self.content_type = body, content_type
-        self.location, self.metadata = location, metadata
+        self._fill(body, content_type, location, metadata)
 
     def __repr__(self) -> str:
         return f"<Result {self.location}, {len(self.body)} bytes of {self.content_type!r}>"
@@ -389,6 +417,10 @@ class Outcome(_Frozen):
     """
 
     __slots__ = ("index", "request", "answer", "error")
+    index: int
+    request: Mapping[str, Any]
+    answer: dict[str, Any] | None
+    error: Exception | None
 
     def __init__(
         self,
@@ -397,7 +429,7 @@ class Outcome(_Frozen):
         answer: dict[str, Any] | None = None,
         error: Exception | None = None,
     ) -> None:
-        self.index, self.request, self.answer, self.error = index, request, answer, error
+        self._fill(index, request, answer, error)
 
     def __repr__(self) -> str:
         return f"<Outcome {self.index}, {'accepted' if self.answer else self.error!r}>"
@@ -416,14 +448,12 @@ SIGNING_NAME = "sagemaker"
 OPERATION = "InvokeEndpointAsync"
 
 
-class Member(_Frozen):
+class Member:
     """One row: where a member goes ("label", "header" or "payload"), and what the model allows.
 
     `minimum` and `maximum` bound characters of a string, bytes of a blob, the value of an integer.
     `pattern` has to match the whole string.
     """
-
-    __slots__ = ("name", "place", "header", "type", "minimum", "maximum", "pattern", "sensitive")
 
     def __init__(
         self, name: str, place: str, type: str, minimum: int, maximum: int, pattern: str = "",
@@ -453,6 +483,9 @@ MEMBER_NAMES = tuple(member.name for member in INVOKE_ENDPOINT_ASYNC)
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
 }  # fmt: skip
+
+
+UNITS = {"string": " characters", "blob": " bytes", "integer": ""}
 
 
 def serialize(
@@ -532,6 +565,8 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
 
     A file given as Body is read here, at most the limit and one byte of it.
     """
+    if type(value) is str and member.type == "string" and value.isascii():
+        return value  # as nearly all are
     if member.type == "blob" and hasattr(value, "read"):
         value = _read(value, member.maximum + 1 if limits else -1)
     if type(value) is bool or not isinstance(value, TYPES[member.type]):
@@ -589,7 +624,7 @@ def _wire_problem(member: Member, value: Any) -> str | None:
 def _limit_problem(member: Member, value: Any) -> str | None:
     """What the model forbids, and the service might one day allow."""
     size = len(value) if not isinstance(value, int) else max(-(10**9), min(value, 10**9))
-    unit = {"string": " characters", "blob": " bytes", "integer": ""}[member.type]
+    unit = UNITS[member.type]
     if size > member.maximum:
         advice = "; put it in S3 and pass InputLocation" if member.type == "blob" else ""
         return f"{size}{unit} is over {member.maximum}{advice}"
@@ -845,8 +880,9 @@ def _token(credentials: Credentials) -> list[tuple[str, str]]:
 def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
     """The headers without those of an earlier signature, and with the Host that will be sent."""
     replaced = SIGNER_HEADERS | {"x-amz-content-sha256"} if sign_body else SIGNER_HEADERS
-    headers = [pair for pair in request.headers if pair[0].lower() not in replaced]
-    if not any(name.lower() == "host" for name, _ in headers):
+    names = [name.lower() for name, _ in request.headers]
+    headers = [pair for pair, name in zip(request.headers, names) if name not in replaced]
+    if "host" not in names:
         headers.insert(0, ("Host", split_url(request.url)[0]))
     return headers
 
@@ -949,11 +985,11 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     values: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
-        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+        if name in UNSIGNED_HEADERS or name[:6] == "proxy-":
             continue
-        if name == "content-length" and value == "0":
+        if value == "0" and name == "content-length":
             continue  # the SDKs leave out a length of zero too: proxies may drop or add it
-        if not value.isprintable() or "  " in value:
+        if "  " in value or not value.isprintable():
             value = b" ".join(value.encode().split()).decode()  # no white space but ASCII's
         value = value.strip(" ")
         values[name] = f"{values[name]},{value}" if name in values else value
@@ -1770,10 +1806,10 @@ class _Wire(io.RawIOBase):
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
-        from socket import timeout  # an alias of TimeoutError from Python 3.10 on
-
         left = 0.0 if self.deadline is None else self.deadline - self.monotonic()
         if left <= 0 and self.deadline is not None:
+            from socket import timeout  # an alias of TimeoutError from Python 3.10 on
+
             raise timeout("the time limit is over")
         self.sock.settimeout(left)
         return self.sock
@@ -1782,12 +1818,12 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        from ssl import SSLWantReadError
-
         try:
             count = self.armed().recv_into(buffer)
-        except (BlockingIOError, SSLWantReadError):
-            return None
+        except OSError as error:
+            if type(error).__name__ in ("BlockingIOError", "SSLWantReadError"):
+                return None
+            raise
         self.ended = count == 0
         return count
 
@@ -1842,11 +1878,11 @@ class _Idle:
         """A line for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
-                found = [entry for entry in self.waiting if entry[0] == key]
-                if not found:
+                waiting = self.waiting
+                found = next((i for i in range(len(waiting))[::-1] if waiting[i][0] == key), None)
+                if found is None:
                     return None
-                self.waiting.remove(found[-1])
-            _, since, line = found[-1]
+                _, since, line = waiting.pop(found)
             if now - since < MAX_IDLE_SECONDS and line.is_quiet():
                 return line
             line.hang_up()
@@ -1855,7 +1891,8 @@ class _Idle:
         """Keep a line; those that have waited longest make room for it."""
         with self.lock:
             self.waiting.append((key, now, line))
-        self.close(keep=MAX_IDLE_CONNECTIONS)
+        if len(self.waiting) > MAX_IDLE_CONNECTIONS:
+            self.close(keep=MAX_IDLE_CONNECTIONS)
 
     def close(self, keep: int = 0) -> None:
         """Close all lines but the `keep` youngest."""
@@ -2034,6 +2071,8 @@ class UrllibTransport:
             keep(piece)
             left -= len(piece)
             wire.stretch(moved * len(piece))
+            if answer.isclosed():
+                break
         complete = not cut and left > 0 and not answer.length  # length: bytes still to come
         return b"".join(pieces)[: self.max_body_bytes], complete
 
@@ -2058,7 +2097,7 @@ def _exchange(
     from http.client import HTTPException
 
     headers = request.headers
-    if not any(name.lower() == "host" for name, _ in headers):
+    if "host" not in [name.lower() for name, _ in headers]:
         headers = (("Host", split_url(request.url)[0]), *headers)
     if outer.has_proxy():
         headers += tuple(outer.header_items())  # ProxyHandler's Proxy-Authorization
@@ -2094,15 +2133,25 @@ def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
 
 def head(method: str, target: str, headers: Headers) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
+    start, names = f"{method} {target} HTTP/1.1", [name for name, _ in headers]
+    lines = [start, *[f"{name}: {value}" for name, value in headers]]
+    # Where all is plain no line has to be looked at by itself, which takes thrice the time.
+    words, text = "".join(names), "".join(lines)
+    plain = method and target and all(names) and (start + words).isascii() and text.isprintable()
+    if not plain or " " in words or ":" in words or start.count(" ") != 2:
+        _check_lines(start, headers)
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _check_lines(start: str, headers: Headers) -> None:
     import re
 
-    lines = [("method or URL", f"{method} {target} HTTP/1.1", r"[!-~]+ [!-~]+ HTTP/1\.1")]
+    forms = [("method or URL", start, r"[!-~]+ [!-~]+ HTTP/1\.1")]
     form = r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*"
-    lines += [(f"header {name!r}", f"{name}: {value}", form) for name, value in headers]
-    for what, line, form in lines:
+    forms += [(f"header {name!r}", f"{name}: {value}", form) for name, value in headers]
+    for what, line, form in forms:
         if not re.fullmatch(form, line):
             raise ParamValidationError(f"{what}: has characters that HTTP does not allow")
-    return "\r\n".join([*(line for _, line, _ in lines), "", ""]).encode()
 
 
 def _answer(line: Any, method: str) -> http.client.HTTPResponse:
@@ -2259,10 +2308,8 @@ IMDS_PATHS = (
 )
 
 
-class Lookup(_Frozen):
+class Lookup:
     """What a provider may use; `direct` is a transport without proxies, `old` what is renewed."""
-
-    __slots__ = tuple("settings region transport direct clock sleep random prompt old".split())
 
     def __init__(
         self,
