@@ -1117,6 +1117,31 @@ def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
     return url + (query if "?" in url else query.replace("&", "?", 1))
 
 
+EXPECTED = "The Canonical String for this request should have been\n'"
+
+
+def mismatch(error: Mapping[str, str], canonical: str) -> str:
+    """The first line in which the canonical request that the service expected differs from ours.
+
+    `error` is what boto3 has as response["Error"]. Most services put it into the message, S3 has
+    an element for it; "" when it is in neither.
+
+    >>> text = EXPECTED + "POST\\n/a\\n'\\n\\nThe String-to-Sign ..."
+    >>> mismatch({"Message": text}, "POST\\n/b\\n")
+    "line 2 of the canonical request: the service has '/a', we have '/b'"
+    """
+    told = error.get("Message", "").partition(EXPECTED)[2].rpartition("'\n\nThe String-to-Sign")[0]
+    expected = error.get("CanonicalRequest") or told
+    if not expected:
+        return ""
+    wanted, ours = (masked(text, HIDDEN_HEADERS).split("\n") for text in (expected, canonical))
+    for number, (want, have) in enumerate(zip([*wanted, ""], [*ours, ""]), 1):
+        if want != have:
+            what = f"line {number} of the canonical request"
+            return f"{what}: the service has {want!r}, we have {have!r}"
+    return "the canonical requests are the same, so the secret key or the token is another one"
+
+
 # --- 6. Reading the answer ---------------------------------------------------
 # In: a Response. Out: the dict that boto3 would return, or ClientError with the dict that botocore
 # would put into it. A 2xx with any X-Amzn-SageMaker-* header or a JSON object means that the
@@ -1215,7 +1240,11 @@ def s3_answer(response: Response) -> dict[str, Any]:
     `Complete` is False when the body was cut short, or was over the limit.
     """
     if not 200 <= response.status < 300:
-        raise client_error(response, xml_fields(response.body) or None, "")
+        fields = xml_fields(response.body)
+        refusal = client_error(response, fields or None, "")
+        if "CanonicalRequest" in fields:
+            refusal.response["Error"]["CanonicalRequest"] = fields["CanonicalRequest"]
+        raise refusal
     return {
         "ResponseMetadata": _metadata(response),
         "Body": response.body,
@@ -1231,6 +1260,14 @@ def bucket_region(error: ClientError) -> str | None:
     return region if elsewhere and 0 < len(region) < 64 else None
 
 
+# What to do about a code, where its message does not say it.
+HINTS = {
+    "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
+    "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, or "
+    "temporary and without its session token",
+    "ExpiredTokenException": "the credentials are over; log in again, or renew what hands them out",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+}
 NO_LIST_HINT = (
     "to a caller without s3:ListBucket S3 says 403 about an object that is not there yet; grant "
     "s3:ListBucket on the bucket, and s3:GetObject on its objects"
@@ -1939,9 +1976,10 @@ class UrllibTransport:
         if not request.url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
         until = self.monotonic() + timeout if timeout else float("inf")
-        riding: Any = (request, until, sink)
+        scheme, host = request.url.partition(":")[0], split_url(request.url)[0]
+        riding: Any = (request, host, until, sink)
         # urllib.request gets the URL, to choose a proxy; our request travels as its "data"
-        response: Response = self._opener(request.url).open(request.url, data=riding)
+        response: Response = self._opener(scheme, host).open(request.url, data=riding)
         return response
 
     def close(self) -> None:
@@ -1952,11 +1990,10 @@ class UrllibTransport:
         for _, _, line in self._idle.waiting:
             line.hang_up()
 
-    def _opener(self, url: str) -> urllib.request.OpenerDirector:
+    def _opener(self, scheme: str, host: str) -> urllib.request.OpenerDirector:
         """The opener that goes through the proxies, or the one that does not."""
         import urllib.request
 
-        host, scheme = split_url(url)[0], url.partition(":")[0]
         bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
         direct = (
             scheme not in self._proxies or is_local(host) or bool(bypassed(host, self._proxies))
@@ -1976,10 +2013,10 @@ class UrllibTransport:
     def http_open(self, outer: urllib.request.Request) -> Response:
         """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
         riding: Any = outer.data
-        request, until, sink = riding
+        request, host, until, sink = riding
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
-        idle, key = self._idle, (outer.type, outer.host, split_url(request.url)[0])
+        idle, key = self._idle, (outer.type, outer.host, host)
         line = idle.take(key, self.monotonic()) or self._connect(outer, request.url, until)
         try:
             line.wire.allow(self._limit(self.read_timeout, until))
@@ -2904,6 +2941,7 @@ LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
 UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
+NAP_SECONDS = 0.5
 NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
 DEBUG, WARNING = 10, 30  # logging's
 
@@ -3291,6 +3329,8 @@ class Client:
             answer = _answer_of(call, response, secrets)
         except ClientError as error:
             entry["Outcome"] = error.code
+            canonical = without_secrets(signed.canonical_request, secrets)
+            error.hint = mismatch(error.response["Error"], canonical) or HINTS.get(error.code, "")
             error.metadata.update(metadata)
             raise
         except TransportError as error:
@@ -3710,9 +3750,7 @@ class _Many:
         client, call = self.client, self.client._invocation(request)
         call.retry_throttled = False
         for tries in range(1, THROTTLED_TRIES + 1):
-            delay = self.pace.delay(client._monotonic())
-            if delay:
-                client._sleep(delay)
+            self.pause(self.pace.delay(client._monotonic()))
             started = client._monotonic()
             try:
                 answer = client._send(call)
@@ -3725,6 +3763,12 @@ class _Many:
                 pause = backoff("throttle", 0, client._random(), retry_after)
                 self.pace.throttled(started, client._monotonic(), pause)
         raise AssertionError("the loop above returns or raises")
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, in short naps, so as not to keep waiting who left the loop."""
+        while seconds > 0 and not self.ended:
+            self.client._sleep(min(seconds, NAP_SECONDS))
+            seconds -= NAP_SECONDS
 
 
 # The client of lambda_handler, which later invocations find again.

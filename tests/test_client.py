@@ -1361,3 +1361,60 @@ def test_any_valid_call_is_accepted_as_given_and_no_change_to_it_is(credentials)
             check()
         assert server.connections == 1
     assert len(calls) >= 500
+
+
+# --- Hints
+
+
+class Altering:
+    """A transport that changes the value of one header on the way."""
+
+    def __init__(self, header):
+        self.header, self.transport = header, smasync.UrllibTransport(environ={})
+        self.close = self.transport.close
+
+    def __call__(self, request, **options):
+        changed = tuple((n, v + "!" if n == self.header else v) for n, v in request.headers)
+        sent = smasync.Request(request.method, request.url, changed, request.body)
+        return self.transport(sent, **options)
+
+
+@pytest.mark.parametrize("operation", ["invoke_endpoint_async", "put_input"])
+def test_the_hint_shows_what_was_changed_on_the_way(server, operation):
+    altered = Altering("amz-sdk-request")
+    environ = {"AWS_ENDPOINT_URL_S3": server.url}
+    calls = {
+        "put_input": lambda client: client.put_input(b"1", "s3://my-bucket/in"),
+        "invoke_endpoint_async": lambda client: client.invoke_endpoint_async(**CALL),
+    }
+    with connected(server, transport=altered, environ=environ) as client:
+        with pytest.raises(ClientError) as raised:
+            calls[operation](client)
+    hint = raised.value.hint
+    assert "'amz-sdk-request:attempt=1; max=3!'" in hint
+    assert "'amz-sdk-request:attempt=1; max=3'" in hint
+    assert hint not in str(raised.value)
+
+
+def test_a_wrong_secret_is_hinted_at_when_the_canonical_requests_agree(server):
+    wrong = Credentials(TEMPORARY.access_key_id, "another-secret-of-some-length", TOKEN)
+    with connected(server, credentials=wrong) as client, pytest.raises(ClientError) as raised:
+        client.invoke_endpoint_async(**CALL)
+    assert "the secret key or the token is another one" in raised.value.hint
+
+
+def test_a_hint_hides_what_a_log_hides():
+    mismatch = smasync.mismatch
+    theirs = "POST\n/\n\nx-amzn-sagemaker-custom-attributes:CONFIDENTIAL=1\n"
+    text = f"{smasync.EXPECTED}{theirs}'\n\nThe String-to-Sign should have been"
+    hint = mismatch({"Message": text}, theirs.replace("=1", "=22"))
+    assert "line 4" in hint
+    assert "CONFIDENTIAL" not in hint
+
+
+@pytest.mark.parametrize("code", smasync.HINTS)
+def test_a_code_with_a_hint_has_it(code):
+    client, _, _ = scripted(refused(403, code))
+    with pytest.raises(ClientError) as raised:
+        client.invoke_endpoint_async(**CALL)
+    assert raised.value.hint == smasync.HINTS[code]
