@@ -1130,8 +1130,8 @@ def mismatch(error: Mapping[str, str], canonical: str) -> str:
     >>> mismatch({"Message": text}, "POST\\n/b\\n")
     "line 2 of the canonical request: the service has '/a', we have '/b'"
     """
-    told = error.get("Message", "").partition(EXPECTED)[2].rpartition("'\n\nThe String-to-Sign")[0]
-    expected = error.get("CanonicalRequest") or told
+    told = error.get("Message", "").partition(EXPECTED)[2]
+    expected = error.get("CanonicalRequest") or told.rpartition("'\n\nThe String-to-Sign")[0]
     if not expected:
         return ""
     wanted, ours = (masked(text, HIDDEN_HEADERS).split("\n") for text in (expected, canonical))

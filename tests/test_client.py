@@ -1387,9 +1387,9 @@ def test_the_hint_shows_what_was_changed_on_the_way(server, operation):
         "put_input": lambda client: client.put_input(b"1", "s3://my-bucket/in"),
         "invoke_endpoint_async": lambda client: client.invoke_endpoint_async(**CALL),
     }
-    with connected(server, transport=altered, environ=environ) as client:
-        with pytest.raises(ClientError) as raised:
-            calls[operation](client)
+    made = connected(server, transport=altered, environ=environ)
+    with made as client, pytest.raises(ClientError) as raised:
+        calls[operation](client)
     hint = raised.value.hint
     assert "'amz-sdk-request:attempt=1; max=3!'" in hint
     assert "'amz-sdk-request:attempt=1; max=3'" in hint
