@@ -1265,7 +1265,7 @@ HINTS = {
     "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
     "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, or "
     "temporary and without its session token",
-    "ExpiredTokenException": "the credentials are over; log in again, or renew what hands them out",
+    "ExpiredTokenException": "the credentials are over; log in again, or see to what renews them",
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
 NO_LIST_HINT = (
