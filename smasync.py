@@ -8,10 +8,11 @@ MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
     import smasync
 
     with smasync.Client("us-east-1") as sagemaker:
+        location = sagemaker.put_input("in.json", "s3://my-bucket/in.json")
         accepted = sagemaker.invoke_endpoint_async(
-            EndpointName="my-endpoint", InputLocation="s3://my-bucket/in.json"
+            EndpointName="my-endpoint", InputLocation=location
         )
-    print(accepted["OutputLocation"])
+        print(sagemaker.wait(accepted).body)
 
 The sections stand in the order of a request's journey:
 
@@ -817,6 +818,7 @@ def _is_ipv6(text: str) -> bool:
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = sha256(b"").hexdigest()
+GIL_BYTES = 2047  # at once; for more hashlib lets go of the GIL, and waits for it in busy programs
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 
 # Not signed: what a proxy, or the HTTP library below us, may add, change or take away.
@@ -1035,7 +1037,10 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     """The text that is signed: algorithm, time, scope, and the hash of the canonical request."""
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    digest, text = sha256(), canonical.encode()
+    for start in range(0, len(text), GIL_BYTES):
+        digest.update(text[start : start + GIL_BYTES])
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest.hexdigest()}"
 
 
 def signing_key(secret_access_key: str, scope: str) -> bytes:
@@ -1051,17 +1056,23 @@ def signing_key(secret_access_key: str, scope: str) -> bytes:
     return key
 
 
-# The last signing key: it is good for a day, and deriving it takes a third of a signature's time.
-_last_key: tuple[str, str, bytes] = ("", "", b"")
+# The last signing key, as hash states that have taken in its two pads (RFC 2104): it is good for a
+# day, and without it a signature takes twice as long.
+_last_key: tuple[str, str, Any, Any] = ("", "", None, None)
 
 
 def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
     global _last_key
-    secret, last_scope, key = _last_key
+    secret, last_scope, inner, outer = _last_key
     if (secret, last_scope) != (credentials.secret_access_key, scope):
-        key = signing_key(credentials.secret_access_key, scope)
-        _last_key = (credentials.secret_access_key, scope, key)
-    return hmac_sha256(key, to_sign).hex()
+        key = signing_key(credentials.secret_access_key, scope).ljust(64, b"\0")
+        inner, outer = (sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+        _last_key = (credentials.secret_access_key, scope, inner, outer)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(to_sign.encode())
+    outer.update(inner.digest())
+    signature: str = outer.hexdigest()
+    return signature
 
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
@@ -3151,9 +3162,7 @@ class Client:
         ResultTimeout when there is nothing at the end; the ClientError instead when all that S3
         said was 403. While S3 cannot be reached the wait goes on.
         """
-        places, download = locations_in(accepted), _Download(file)
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise ParamValidationError(f"timeout: {timeout!r} is not a number of seconds above 0")
+        places, download = locations_in(accepted), waited_for(timeout, file)
         try:
             return self._wait(places, download, timeout)
         except BaseException:
@@ -3489,6 +3498,13 @@ def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
     return value
 
 
+def waited_for(timeout: float, file: str | os.PathLike[str] | BinaryIO | None) -> _Download:
+    """Where a result will go; raises ParamValidationError for what wait cannot take."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ParamValidationError(f"timeout: {timeout!r} is not a number of seconds above 0")
+    return _Download(file)
+
+
 def passes(error: ClientError | TransportError) -> bool:
     """Whether what went wrong may be over at the next look, as a 403 is once there is a result."""
     return retry_kind(error) is not None or (isinstance(error, ClientError) and is_absent(error))
@@ -3568,6 +3584,8 @@ def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
     """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
     if not hasattr(accepted, "get"):
         raise ParamValidationError("give the dict that invoke_endpoint_async returned")
+    if accepted.get("Error"):
+        raise ParamValidationError("this request was not accepted, so that there is no result")
     output = accepted.get("OutputLocation") or ""
     failure = accepted.get("FailureLocation") or ""
     if not output:
@@ -3809,8 +3827,8 @@ def from_base64(text: str) -> bytes:
         return b64decode(text, validate=True)
     except ValueError:
         raise ParamValidationError(
-            "Body: is not base64; give fileb://path, or on the command line add "
-            "--cli-binary-format raw-in-base64-out"
+            "Body: is text but not base64; encode it, or in JSON give an object or array, on the "
+            "command line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
         ) from None
 
 
@@ -3925,11 +3943,14 @@ def _run_invoke(options: Namespace) -> int:
         return 0
     if options.query and options.query not in ANSWER_MEMBERS:
         raise ParamValidationError(f"--query {options.query}: takes {', '.join(ANSWER_MEMBERS)}")
+    waits = options.wait is not None
+    if waits:
+        waited_for(options.wait, options.output_file)  # before anything is sent
     with _client(options) as client:
         answer = client.invoke_endpoint_async(**_members(options))
         del answer["ResponseMetadata"]
-        print(_formatted(answer, options), file=sys.stderr if options.wait else sys.stdout)
-        return _show_result(client, answer, options.wait, options) if options.wait else 0
+        print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
+        return _show_result(client, answer, options.wait, options) if waits else 0
 
 
 def _show_result(
@@ -4057,7 +4078,8 @@ class _Bulk:
             except ParamValidationError as error:
                 self.record(Outcome(number, line, None, error))
                 continue
-            line.setdefault("InferenceId", f"line-{number}-{line.digest}")
+            if line.get("InferenceId") is None:
+                line["InferenceId"] = f"line-{number}-{line.digest}"
             yield line
 
     def record(self, outcome: Outcome) -> None:
@@ -4088,7 +4110,7 @@ class _Bulk:
 
         def stop(*_: object) -> None:
             self.stopped = self.stopped or "interrupted"
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         try:
             before = signal.signal(signal.SIGINT, stop)
@@ -4099,7 +4121,11 @@ class _Bulk:
     def show_progress(self, last: bool = False) -> None:
         """How far it is, on stderr: a bar on a terminal, else a line every few seconds."""
         terminal, now = sys.stderr.isatty(), time.monotonic()
-        if self.quiet or (not last and now - self.shown < (0.2 if terminal else 5.0)):
+        if (
+            self.quiet
+            or not self.to_do
+            or (not last and now - self.shown < (0.2 if terminal else 5.0))
+        ):
             return
         self.shown, done = now, self.to_do - self.counts["Left"]
         rate = done / max(now - self.started, 1e-9)

@@ -1,14 +1,16 @@
-"""README.md keeps its word: its programs run, print what it shows, and its table is the module's.
+"""README.md keeps its word: its programs run, print what it shows, and its tables are the module's.
 
 The line before every fenced block is one of these comments:
 
     <!-- run -->             python, or sh of `python3 …` commands: run here, has to exit with 0
     <!-- output -->          all that the block before it prints on stdout; where README has `…`
                              there may be any text, and on a line of its own any lines
-    <!-- not run: why -->    everything else
+    <!-- not run: why -->    everything else; `<!-- not run: the file NAME -->` is the content of a
+                             file that the programs find
 
-Programs run in order, in a copy of the checkout, against the emulator (which has the input
-s3://my-bucket/in.json, as the copy has in.json); python blocks share their names, as in a session.
+Programs run once, in order, in a copy of the checkout, against one emulator; what one leaves
+behind, a later one finds. Python blocks share their names, as in a session (each runs after those
+before it, again, in an interpreter of its own). A command may end with `> FILE`.
 The table whose first column is headed `member` has the columns `on the wire` (`path`, `body`, or
 the header), `type`, `minimum` and `maximum`, whatever else it has.
 """
@@ -22,9 +24,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+import emulator as emulated
 import pytest
 from emulator import Emulator, environment
 
@@ -32,7 +36,6 @@ import smasync
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-INPUT = b'{"values": [3, 1, 4, 1, 5]}'
 DEMO = "python3 tests/demo.py"
 TESTS = (
     "python3 -m venv .venv && .venv/bin/python -m pip install -q pytest hypothesis"
@@ -100,9 +103,11 @@ def prose_of(text):
 
 
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
+WORDS = " ".join(TEXT.split())
 BLOCKS = blocks_of(TEXT)
-PYTHON = [index for index, block in enumerate(BLOCKS) if block.runs and block.language == "python"]
-SHELL = [index for index, block in enumerate(BLOCKS) if block.runs and block.language == "sh"]
+RUN = [index for index, block in enumerate(BLOCKS) if block.runs]
+FILE_MARKER = re.compile("<!-- not run: the file ([a-z.]+) -->")
+FILES = {match[1]: block.text for block in BLOCKS if (match := FILE_MARKER.match(block.marker))}
 
 
 def name_of(index):
@@ -112,38 +117,81 @@ def name_of(index):
 # --- Running
 
 
-@pytest.fixture
-def emulator():
-    with Emulator() as running:
-        running.put("s3://my-bucket/in.json", INPUT, "application/json")
-        yield running
+class Checkout:
+    """A copy of the checkout with README's files, and an emulator for what runs in it."""
 
+    def __init__(self, path, emulator):
+        self.path = path
+        shutil.copy(ROOT / "smasync.py", path)
+        shutil.copytree(ROOT / "tests", path / "tests", ignore=lambda *_: ["__pycache__"])
+        for name, text in FILES.items():
+            (path / name).write_text(text, encoding="utf-8")
+        system = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+        home = {"HOME": str(path), "USERPROFILE": str(path)}
+        utf8 = {"PYTHONIOENCODING": "utf-8", "AWS_EC2_METADATA_DISABLED": "true"}
+        self.environ = {**system, **home, **utf8, **environment(emulator)}
 
-@pytest.fixture
-def run(emulator, tmp_path):
-    """Runs `python3` with some arguments in a copy of the checkout; its stdout."""
-    shutil.copy(ROOT / "smasync.py", tmp_path)
-    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=lambda *_: ["__pycache__"])
-    (tmp_path / "in.json").write_bytes(INPUT)
-    system = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
-    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
-    utf8 = {"PYTHONIOENCODING": "utf-8", "AWS_EC2_METADATA_DISABLED": "true"}
-    environ = {**system, **home, **utf8, **environment(emulator)}
-
-    def run(*arguments, stdin="", **more):
-        done = subprocess.run(
+    def run(self, *arguments, stdin="", cwd=None, **more):
+        """A `python3` with these arguments, ended."""
+        return subprocess.run(
             [sys.executable, *arguments],
-            cwd=tmp_path,
-            env={**environ, **more},
+            cwd=cwd or self.path,
+            env={**self.environ, **more},
             input=stdin,
             capture_output=True,
             encoding="utf-8",
             timeout=120,
         )
+
+    def output(self, *arguments, **more):
+        """What that prints on stdout; it has to exit with 0."""
+        done = self.run(*arguments, **more)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    return run
+    def run_block(self, index):
+        """What a block prints; a python block after all those before it."""
+        if BLOCKS[index].language == "sh":
+            return "".join(map(self.run_command, filter(None, commands_of(BLOCKS[index].text))))
+        python = [i for i in RUN if i <= index and BLOCKS[i].language == "python"]
+        session = [[BLOCKS[i].line, BLOCKS[i].text] for i in python]
+        printed = self.output("-W", "error", "-c", SESSION, stdin=json.dumps(session))
+        return printed.partition(END)[2]
+
+    def run_command(self, words):
+        """What a command prints, if it does not go to a file."""
+        program, *arguments = words
+        assert program == "python3", f"{program}: only python3 is run here; mark it not run"
+        if arguments[-2:-1] == [">"]:
+            *arguments, _, name = arguments
+            (self.path / name).write_text(self.output(*arguments), encoding="utf-8")
+            return ""
+        return self.output(*arguments)
+
+
+@pytest.fixture
+def emulator():
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def checkout(emulator, tmp_path):
+    return Checkout(tmp_path, emulator)
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """By index, what each block that is run printed, or the AssertionError of one that failed."""
+    found = {}
+    with Emulator() as emulator:
+        checkout = Checkout(tmp_path_factory.mktemp("checkout"), emulator)
+        for index in RUN:
+            try:
+                found[index] = checkout.run_block(index)
+            except AssertionError as error:
+                found[index] = error
+    return found
 
 
 def assert_output(index, printed):
@@ -152,6 +200,8 @@ def assert_output(index, printed):
     if not following or following[0].marker != "<!-- output -->":
         return
     shown = following[0].text
+    if not printed.endswith("\n"):
+        printed += "\n"  # a result is printed as it is
     if not re.fullmatch("".join(map(pattern_of, shown.splitlines())), printed):
         assert printed == shown  # says where they differ
 
@@ -162,28 +212,118 @@ def pattern_of(line):
     return r"(?:.*\n)*?" if line == "…" else ".*".join(parts) + r"\n"
 
 
-@pytest.mark.parametrize("index", PYTHON, ids=name_of)
-def test_python_runs_and_prints_what_readme_shows(run, index):
-    session = [[BLOCKS[i].line, BLOCKS[i].text] for i in PYTHON if i <= index]
-    printed = run("-W", "error", "-c", SESSION, stdin=json.dumps(session))
-    assert_output(index, printed.partition(END)[2])
+@pytest.mark.parametrize("index", RUN, ids=name_of)
+def test_a_block_runs_and_prints_what_readme_shows(printed, index):
+    if isinstance(printed[index], AssertionError):
+        raise printed[index]
+    assert_output(index, printed[index])
 
 
-@pytest.mark.parametrize("index", SHELL, ids=name_of)
-def test_commands_run_and_print_what_readme_shows(run, index):
-    printed = []
-    for program, *arguments in filter(None, commands_of(BLOCKS[index].text)):
-        assert program == "python3", f"{program}: only python3 is run here; mark it not run"
-        printed.append(run(*arguments))
-    assert_output(index, "".join(printed))
-
-
-def test_the_demo_needs_none_of_this_machine_s_settings_and_no_proxy(run):
+def test_the_demo_does_the_whole_job_with_no_settings_of_this_machine_and_no_proxy(checkout):
     nowhere = "http://user:password@127.0.0.1:9"
     names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-    settings = {"AWS_PROFILE": "nobody", "AWS_ACCESS_KEY_ID": "", "AWS_ENDPOINT_URL": nowhere}
-    printed = run("tests/demo.py", **dict.fromkeys(names, nowhere), **settings)
-    assert '"count": 5, "mean": 2.8' in printed and '"to": 2, "be": 2' in printed
+    variables = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME")
+    settings = {"AWS_PROFILE": "nobody", "AWS_ACCESS_KEY_ID": ""}
+    settings.update(dict.fromkeys((*names, *variables), nowhere))
+    printed = checkout.output("tests/demo.py", **settings)
+    shown = [
+        "s3://my-bucket/in.json",
+        "POST /endpoints/my-endpoint/async-invocations HTTP/1.1",
+        "\n    POST\n    /endpoints/my-endpoint/async-invocations\n",
+        "\n    AWS4-HMAC-SHA256\n",
+        '"OutputLocation": "s3://async-output/',
+        '{"count": 5, "mean": 2.8',
+        "InferenceError",
+        "the inference failed: the input holds neither numbers nor words",
+    ]
+    places = [printed.find(text) for text in shown]
+    assert -1 not in places and places == sorted(places)
+    assert printed.count("\n") < 70
+
+
+def test_a_403_means_not_yet_to_wait_and_names_the_permission(emulator):
+    emulator.may_list = False
+    accepted = {
+        "OutputLocation": "s3://async-output/none",
+        "FailureLocation": "s3://async-output/no",
+    }
+    with smasync.Client(environ=environment(emulator)) as client:
+        for look in (client.poll, lambda accepted: client.wait(accepted, timeout=0.3)):
+            with pytest.raises(smasync.ClientError) as caught:
+                look(accepted)
+            assert caught.value.status == 403 and "s3:ListBucket" in caught.value.hint
+        emulator.put("s3://async-output/none", b"here")
+        assert client.wait(accepted).body == b"here"
+
+
+def bulk(checkout, *flags):
+    """Exit status and counts of bulk over the files m.jsonl and r.jsonl, and the results by line."""
+    done = checkout.run("smasync.py", "bulk", "m.jsonl", "--results", "r.jsonl", "--quiet", *flags)
+    counts = json.loads(done.stdout) if done.stdout else {}
+    lines = (checkout.path / "r.jsonl").read_text(encoding="utf-8").splitlines()
+    results = {entry["Line"]: entry for entry in map(json.loads, lines)}
+    return done.returncode, counts, results
+
+
+def test_bulk_writes_and_carries_on_as_readme_says(checkout, emulator):
+    good = {"EndpointName": "my-endpoint", "Body": [1]}
+    manifest = checkout.path / "m.jsonl"
+    lines = [json.dumps(good), "", json.dumps({**good, "InferenceId": "own"}), json.dumps(good)]
+    manifest.write_text("\n".join(lines), encoding="utf-8")
+    emulator.fail_every(refuse_own)
+    status, counts, results = bulk(checkout)
+    assert (status, counts) == (254, {"Accepted": 2, "Failed": 1, "Left": 0})
+    named = {name for names in cells_of("entry", "entry") for name in names}
+    assert named == {name for result in results.values() for name in result}
+    assert set(results[3]["Error"]) == {"Type", "Code", "Message"}
+    assert results[3]["InferenceId"] == "own"
+    assert results[4]["InferenceId"] == f"line-4-{results[4]['Hash']}"
+    assert results[1]["InferenceId"] != results[4]["InferenceId"]
+
+    sent = len(emulator.ledger)
+    assert bulk(checkout)[:2] == (status, counts) and len(emulator.ledger) == sent
+    emulator.fail_every(None)
+    counts = {"Accepted": 3, "Failed": 0, "Left": 0}
+    assert bulk(checkout, "--retry-failed")[:2] == (0, counts) and len(emulator.ledger) == sent + 1
+    assert bulk(checkout)[:2] == (0, counts)
+    manifest.write_text("\n".join(lines[::-1]), encoding="utf-8")
+    assert bulk(checkout)[:2] == (252, {})
+    assert len(emulator.ledger) == sent + 1
+
+
+def refuse_own(received):
+    own = received and received.header("X-Amzn-SageMaker-Inference-Id") == "own"
+    return emulated.status(403, "AccessDeniedException", "no") if own else None
+
+
+def test_the_function_that_readme_builds_runs_from_its_compiled_form(checkout, emulator):
+    block = next(block.text for block in BLOCKS if "-m compileall" in block.text and block.runs)
+    checkout.run("-c", "import smasync")  # which leaves a compiled form of the other kind
+    for words in commands_of(block):
+        checkout.run_command(words)
+    task = checkout.path / "task"
+    with zipfile.ZipFile(checkout.path / "function.zip") as archive:
+        archive.extractall(task)
+    os.utime(task / "smasync.py", (1e9, 1e9))  # as a zip has no exact times
+    assert {path.name for path in task.iterdir()} == {"smasync.py", "__pycache__"}
+    create = flags_of("create-function")
+    module, handler = create["--handler"].split(".")
+    event = {"EndpointName": "my-endpoint", "Body": {"values": [1, 2]}}
+    code = f"import {module}; print({module}.{handler}({event}, None)['OutputLocation'])"
+    done = checkout.run("-B", "-v", "-c", code, cwd=task, AWS_LAMBDA_FUNCTION_NAME="enqueue")
+    assert done.stdout.strip() == emulator.ledger[-1].output_location
+    assert re.search(r"code object from '?\S+smasync\.[a-z0-9-]+\.pyc", done.stderr)
+    assert not re.search(r"code object from '?\S+smasync\.py\b", done.stderr)
+    assert create["--zip-file"] == "fileb://function.zip"
+
+
+def flags_of(subcommand):
+    """The flags of the first command in README that has that word, and their values."""
+    commands = [
+        words for block in BLOCKS if block.language == "sh" for words in commands_of(block.text)
+    ]
+    words = next(words for words in commands if subcommand in words)
+    return {name: value for name, value in zip(words, words[1:]) if name.startswith("--")}
 
 
 # --- The text
@@ -197,7 +337,7 @@ def test_readme_gives_the_two_commands():
 
 
 def test_readme_shows_something_running():
-    assert PYTHON and SHELL
+    assert {BLOCKS[index].language for index in RUN} == {"python", "sh"}
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)), ids=name_of)
@@ -214,7 +354,9 @@ def test_no_fence_is_left_open():
     "index", [i for i, block in enumerate(BLOCKS) if block.language == "json"], ids=name_of
 )
 def test_json_is_json(index):
-    json.loads(BLOCKS[index].text)
+    lines = BLOCKS[index].text.splitlines()
+    for document in lines if ".jsonl -->" in BLOCKS[index].marker else ["\n".join(lines)]:
+        json.loads(document)
 
 
 def test_links_lead_somewhere():
@@ -230,11 +372,11 @@ def test_links_lead_somewhere():
 
 
 def rows_of(text, first_header):
-    """The Markdown table whose first header cell is that: a dict of cells without ` a row."""
+    """The Markdown table whose first header cell is that: a dict of cells a row."""
     tables = re.findall(r"(?m)(?:^\|.*\n?)+", text)
     for table in tables:
         header, _, *rows = (
-            [cell.strip().strip("`").strip() for cell in line.strip().strip("|").split("|")]
+            [cell.strip() for cell in line.strip().strip("|").split("|")]
             for line in table.splitlines()
         )
         if header[0] == first_header:
@@ -253,6 +395,218 @@ def test_the_member_table_is_the_module_s():
         (row.name, row.header or places[row.place], row.type, str(row.minimum), str(row.maximum))
         for row in smasync.INVOKE_ENDPOINT_ASYNC
     ]
+
+
+def cells_of(first_header, column):
+    """What stands in `code` in a column of a table, row by row."""
+    return [re.findall("`(.+?)`", row[column]) for row in rows_of(TEXT, first_header)]
+
+
+def test_the_errors_in_the_table_are_the_module_s():
+    rows = list(zip(cells_of("error", "error"), cells_of("error", "whose fault")))
+    own = (smasync.Error, *smasync.ClientError.__subclasses__())
+    classes = [getattr(smasync, name) for name in smasync.__all__]
+    classes = [each for each in classes if isinstance(each, type) and issubclass(each, Exception)]
+    assert [name for (name,), _ in rows] == [e.__name__ for e in classes if e not in own]
+    for (name,), attributes in rows:
+        for attribute in attributes:
+            assert hasattr(getattr(smasync, name)("message"), attribute.lstrip(".")), attribute
+    for each in smasync.ClientError.__subclasses__():
+        assert f"`{each.__name__}`" in TEXT
+
+
+def test_the_outcomes_have_what_the_table_says():
+    result = smasync.Result(b"", "text/plain", "s3://my-bucket/out", {})
+    values = [result, smasync.InferenceError(""), smasync.ResultTimeout("")]
+    outcomes = zip(values, cells_of("outcome", "outcome"), cells_of("outcome", "what it has"))
+    for value, (name,), attributes in outcomes:
+        assert type(value).__name__ == name and attributes
+        assert [a for a in attributes if not hasattr(value, a.lstrip("."))] == []
+
+
+def test_the_exit_statuses_in_the_table_are_the_module_s():
+    shown = [int(row["exit status"]) for row in rows_of(TEXT, "exit status")]
+    assert shown == sorted({0, *(status for _, status in smasync.EXIT_STATUS)})
+
+
+def test_the_commands_in_the_table_are_the_module_s():
+    options = {name: (*own, *smasync.OPTIONS) for name, _, own, _ in smasync.COMMANDS}
+    rows = list(zip(cells_of("command", "command"), cells_of("command", "what it does")))
+    assert {usage.split()[0] for (usage,), _ in rows} == set(options)
+    for (usage,), mentioned in rows:
+        name, *words = usage.split()
+        flags = {word for word in (*words, *mentioned) if word.startswith("--")}
+        assert flags <= {option for option, _ in options[name]}
+
+
+def test_each_command_is_run():
+    commands = [
+        words[2]
+        for i in RUN
+        for words in commands_of(BLOCKS[i].text)
+        if "smasync.py" in words[1:2]
+    ]
+    assert {name for name, *_ in smasync.COMMANDS} <= set(commands)
+
+
+BODY = next(row for row in smasync.INVOKE_ENDPOINT_ASYNC if row.name == "Body")
+# What README says in words, made from the module's own constants.
+SENTENCES = (
+    f"{smasync.WAIT_SECONDS:.0f} if you do not say",
+    f"up to {BODY.maximum:,} bytes",
+    f"up to {smasync.MAX_OBJECT_BYTES >> 30} GiB in one PUT",
+    f"inputs over {smasync.MAX_OBJECT_BYTES >> 30} GiB in one object",
+    f"tried up to {smasync.THROTTLED_TRIES} times",
+    f"{('no', 'one', 'two', 'three')[smasync.MAX_ATTEMPTS]} attempts in all",
+)
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_a_number_in_the_text_is_the_module_s(sentence):
+    assert sentence in WORDS
+
+
+# --- What AWS is told
+
+
+def test_the_policy_allows_what_the_text_names():
+    policy = next(
+        json.loads(block.text) for block in BLOCKS if block.marker.endswith("a policy -->")
+    )
+    allowed = {statement["Action"]: statement["Resource"] for statement in policy["Statement"]}
+    section = TEXT[TEXT.index("## The input") : TEXT.index("## Vendoring")]
+    assert set(allowed) == set(re.findall("`((?:sagemaker|s3):[A-Za-z]+)`", section))
+    assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
+    for action, resource in allowed.items():
+        bucket = re.fullmatch(r"arn:aws:s3:::([a-z-]+)(/\*)?", resource)
+        assert bool(bucket) == action.startswith("s3:"), action
+        if bucket:
+            assert (bucket[2] is None) == (action == "s3:ListBucket"), action
+
+
+MACHINE = json.loads(FILES["enqueue.asl.json"])
+JSONPATH_ONLY = {
+    "Parameters",
+    "ResultSelector",
+    "ResultPath",
+    "InputPath",
+    "OutputPath",
+    "ItemsPath",
+}
+
+
+def machines_in(machine):
+    """A state machine, and those inside its Map and Parallel states."""
+    yield machine
+    for state in machine["States"].values():
+        inner = [state["ItemProcessor"]] if "ItemProcessor" in state else state.get("Branches", [])
+        for each in inner:
+            yield from machines_in(each)
+
+
+def targets_of(state):
+    """The names of the states that may follow a state."""
+    rules = [state, *state.get("Catch", []), *state.get("Choices", [])]
+    names = [rule[key] for rule in rules for key in ("Next", "Default") if key in rule]
+    return set(names)
+
+
+def objects_in(value):
+    """Every object anywhere in a JSON document."""
+    if isinstance(value, dict):
+        yield value
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    )
+    for child in children:
+        yield from objects_in(child)
+
+
+@pytest.mark.parametrize(
+    "machine", [*machines_in(MACHINE)], ids=lambda machine: machine["StartAt"]
+)
+def test_states_follow_each_other(machine):
+    states = machine["States"]
+    followed = {machine["StartAt"]}.union(*map(targets_of, states.values()))
+    assert followed == set(states)  # each target is there, and each state is one
+    for name, state in states.items():
+        ends = state["Type"] in ("Succeed", "Fail", "Choice")
+        assert ("Next" in state) + (state.get("End") is True) == (not ends), name
+
+
+def test_the_state_machine_speaks_one_language():
+    assert MACHINE["QueryLanguage"] == "JSONata"
+    for each in objects_in(MACHINE):
+        assert each.get("QueryLanguage", "JSONata") == "JSONata"
+        assert not JSONPATH_ONLY.intersection(each)
+        assert [key for key in each if key.endswith((".$", "Path"))] == []
+        for text in each.values():
+            if isinstance(text, str):
+                assert not text.startswith("$")
+                assert text.startswith("{%") == text.endswith("%}") == ("$" in text)
+
+
+def test_the_map_is_distributed_and_reads_and_writes_s3():
+    states = [state for each in machines_in(MACHINE) for state in each["States"].values()]
+    (manifest,) = (state for state in states if state["Type"] == "Map")
+    assert manifest["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
+    assert manifest["ItemReader"]["Resource"] == "arn:aws:states:::s3:getObject"
+    assert manifest["ItemReader"]["ReaderConfig"] == {"InputType": "JSONL"}
+    assert manifest["ResultWriter"]["Resource"] == "arn:aws:states:::s3:putObject"
+    assert manifest["ResultWriter"]["WriterConfig"]["OutputType"] == "JSONL"
+    source = manifest["ItemReader"]["Arguments"]
+    assert f"put-input manifest.jsonl s3://{source['Bucket']}/{source['Key']}\n" in TEXT
+    assert f"`{manifest['ResultWriter']['Arguments']['Prefix']}/`" in TEXT
+    assert manifest["MaxConcurrency"] > 0 and 0 < manifest["ToleratedFailurePercentage"] < 100
+
+
+def task():
+    (found,) = (
+        state
+        for each in machines_in(MACHINE)
+        for state in each["States"].values()
+        if state["Type"] == "Task"
+    )
+    return found
+
+
+def test_the_task_is_the_function_that_readme_creates():
+    assert task()["Resource"] == "arn:aws:states:::lambda:invoke"
+    name = task()["Arguments"]["FunctionName"].rpartition(":")[2]
+    assert name == flags_of("create-function")["--function-name"]
+    assert flags_of("create-state-machine")["--definition"] == "file://enqueue.asl.json"
+    machine = flags_of("start-execution")["--state-machine-arn"].rpartition(":")[2]
+    assert machine == flags_of("create-state-machine")["--name"]
+
+
+def retried():
+    return {name for rule in task()["Retry"] for name in rule["ErrorEquals"]}
+
+
+def test_the_errors_that_are_tried_again_exist():
+    own = {name for name in retried() if not name.startswith(("States.", "Lambda."))}
+    assert own and own <= set(smasync.__all__)
+    assert all(issubclass(getattr(smasync, name), smasync.Error) for name in own)
+    assert not own & {"ParamValidationError", "ConfigurationError", "CredentialsError", "Error"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        emulated.throttle(),
+        emulated.status(500, "InternalFailure"),
+        emulated.status(503, "ServiceUnavailable"),
+        emulated.status(504),
+        emulated.reset_after(),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.arguments}",
+)
+def test_what_may_pass_is_tried_again_by_the_state_machine(emulator, fault):
+    emulator.fail(fault)
+    client = smasync.Client(max_attempts=1, environ=environment(emulator))
+    with client, pytest.raises(smasync.Error) as caught:
+        client.invoke_endpoint_async(EndpointName="my-endpoint", Body=b"[1]")
+    assert type(caught.value).__name__ in retried()  # Lambda reports the name of the class
 
 
 # --- The convention itself
