@@ -49,23 +49,20 @@ and `aws login`.
 
 from __future__ import annotations
 
-import hmac
 import io
 import os
 import sys
 import time
 from _thread import allocate_lock  # threading.Lock, without the rest of threading
-from hashlib import sha256
 
 # Imports that cost milliseconds stand in the functions that use them: over a bare interpreter
-# urllib.request costs some 45 ms, http.client 30, argparse 15, json 7 and re 6, all of this
-# module's own top 5. Type names are only ever read by type checkers (typing costs 9 ms).
+# urllib.request costs some 45 ms, http.client 30, argparse 15, json 7, re 6, and hashlib 4 and as
+# many MiB. Type names are only ever read by type checkers (typing costs 9 ms).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import http.client
     import socket
     import ssl
-    import urllib.request
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
@@ -817,7 +814,7 @@ def _is_ipv6(text: str) -> bool:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-EMPTY_HASH = sha256(b"").hexdigest()
+EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of no bytes
 GIL_BYTES = 2047  # at once; for more hashlib lets go of the GIL, and waits for it in busy programs
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 
@@ -892,7 +889,11 @@ def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[
 def _payload_hash(request: Request) -> str:
     if not isinstance(request.body, bytes):
         raise ParamValidationError("payload_hash: is required when the body is a stream")
-    return sha256(request.body).hexdigest() if request.body else EMPTY_HASH
+    if not request.body:
+        return EMPTY_HASH
+    import hashlib
+
+    return hashlib.sha256(request.body).hexdigest()
 
 
 def canonical_request(
@@ -962,6 +963,8 @@ def canonical_query(query: str) -> str:
     >>> canonical_query("b=2&a=x%2fy&a=&flag")
     'a=&a=x%2Fy&b=2&flag='
     """
+    if not query:
+        return ""
     pairs = [part.partition("=") for part in query.split("&") if part]
     encoded = sorted((_encode_again(name), _encode_again(value)) for name, _, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)
@@ -991,9 +994,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
             continue
         if value == "0" and name == "content-length":
             continue  # the SDKs leave out a length of zero too: proxies may drop or add it
-        if "  " in value or not value.isprintable():
-            value = b" ".join(value.encode().split()).decode()  # no white space but ASCII's
-        value = value.strip(" ")
+        value = b" ".join(value.encode().split()).decode()  # no white space but ASCII's
         values[name] = f"{values[name]},{value}" if name in values else value
     names = sorted(values)
     return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
@@ -1037,7 +1038,9 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     """The text that is signed: algorithm, time, scope, and the hash of the canonical request."""
-    digest, text = sha256(), canonical.encode()
+    import hashlib
+
+    digest, text = hashlib.sha256(), canonical.encode()
     for start in range(0, len(text), GIL_BYTES):
         digest.update(text[start : start + GIL_BYTES])
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest.hexdigest()}"
@@ -1065,8 +1068,10 @@ def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
     global _last_key
     secret, last_scope, inner, outer = _last_key
     if (secret, last_scope) != (credentials.secret_access_key, scope):
+        import hashlib
+
         key = signing_key(credentials.secret_access_key, scope).ljust(64, b"\0")
-        inner, outer = (sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+        inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
         _last_key = (credentials.secret_access_key, scope, inner, outer)
     inner, outer = inner.copy(), outer.copy()
     inner.update(to_sign.encode())
@@ -1077,6 +1082,8 @@ def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
     """HMAC (RFC 2104) with SHA-256 of the text's UTF-8 bytes."""
+    import hmac
+
     return hmac.digest(key, text.encode(), "sha256")
 
 
@@ -1252,9 +1259,9 @@ def s3_answer(response: Response) -> dict[str, Any]:
     """
     if not 200 <= response.status < 300:
         fields = xml_fields(response.body)
-        refusal = client_error(response, fields or None, "")
-        if "CanonicalRequest" in fields:
-            refusal.response["Error"]["CanonicalRequest"] = fields["CanonicalRequest"]
+        refusal = client_error(response, fields if "Code" in fields else None, "")
+        kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
+        refusal.response["Error"].update({key: fields[key] for key in kept if key in fields})
         raise refusal
     return {
         "ResponseMetadata": _metadata(response),
@@ -1266,7 +1273,8 @@ def s3_answer(response: Response) -> dict[str, Any]:
 
 def bucket_region(error: ClientError) -> str | None:
     """The region where S3 says that the bucket is, when it sends us there."""
-    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region") or ""
+    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    region = region or error.response.get("Error", {}).get("Region") or ""
     elsewhere = error.status in (301, 307, 400) and LABEL.issuperset(region)
     return region if elsewhere and 0 < len(region) < 64 else None
 
@@ -1288,7 +1296,7 @@ NO_LIST_HINT = (
 def is_absent(error: ClientError) -> bool:
     """Whether S3 says that the object is not there, or with 403 that it does not tell."""
     if error.status == 403:
-        return error.code in ("AccessDenied", "403")
+        return error.code == "AccessDenied"
     return error.status == 404 and error.code != "NoSuchBucket"
 
 
@@ -1817,10 +1825,10 @@ class Settings:
 
 # --- 9. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
-# whether the request can have arrived. A transport is any callable of that shape. This one is an
-# opener of urllib.request, whose own handlers see to proxies, and a handler that writes the signed
-# headers, byte by byte, over http.client, and keeps connections for later requests. No redirect is
-# followed: a signature is good for one host.
+# whether the request can have arrived. A transport is any callable of that shape. In this one
+# urllib.request's own handlers see to proxies, http.client reads the answers; the signed headers
+# are written byte by byte, and connections are kept for later requests. No redirect is followed: a
+# signature is good for one host.
 
 CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host, the proxy's yes, TLS
 READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip does not prolong it
@@ -1828,6 +1836,7 @@ MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundr
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
 MAX_IDLE_CONNECTIONS = 64
+MAX_ROUTES = 1000  # to hosts, remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
 # IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
 CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
@@ -1915,6 +1924,29 @@ class _Line(io.BufferedReader):
             return False
 
 
+class _Route:
+    """How a host is reached: where to connect, whether that is a proxy, and what to tell it."""
+
+    def __init__(
+        self, scheme: str, server: str, is_proxy: bool = False, headers: Headers = ()
+    ) -> None:
+        self.scheme, self.server, self.is_proxy, self.headers = scheme, server, is_proxy, headers
+
+
+def proxied_route(scheme: str, host: str, proxies: Mapping[str, str]) -> _Route:
+    """The route that urllib.request takes, which knows the exceptions to the rule."""
+    import urllib.request
+
+    bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
+    if bypassed(host, proxies):
+        return _Route(scheme, host)
+    check_proxy_url(proxies[scheme])
+    asked = urllib.request.Request(f"{scheme}://{host}/")
+    handler: Any = urllib.request.ProxyHandler(dict(proxies))
+    getattr(handler, f"{scheme}_open")(asked)
+    return _Route(scheme, asked.host, True, tuple(asked.header_items()))
+
+
 class _Idle:
     """Lines waiting for their next request; the one used last is the first out."""
 
@@ -1960,8 +1992,6 @@ class UrllibTransport:
     and changes everything, so do that on a test machine only. `environ` names the proxies.
     """
 
-    handler_order = 500  # urllib.request takes this for one of its handlers, after ProxyHandler
-
     def __init__(
         self,
         *,
@@ -1977,7 +2007,7 @@ class UrllibTransport:
         self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         self._proxies = proxies(environment(environ))
-        self._openers: dict[tuple[str, bool], urllib.request.OpenerDirector] = {}
+        self._routes: dict[tuple[str, str], _Route] = {}
         self._tls_context: ssl.SSLContext | None = None
 
     def __call__(
@@ -1987,11 +2017,25 @@ class UrllibTransport:
         if not request.url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
         until = self.monotonic() + timeout if timeout else float("inf")
-        scheme, host = request.url.partition(":")[0], split_url(request.url)[0]
-        riding: Any = (request, host, until, sink)
-        # urllib.request gets the URL, to choose a proxy; our request travels as its "data"
-        response: Response = self._opener(scheme, host).open(request.url, data=riding)
-        return response
+        host = split_url(request.url)[0]
+        route = self._route(request.url.partition(":")[0], host)
+        if self._idle.process != os.getpid():
+            self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
+        idle, key = self._idle, (route.scheme, route.server, host)
+        line = idle.take(key, self.monotonic()) or self._connect(route, host, until)
+        try:
+            line.wire.allow(self._limit(self.read_timeout, until))
+            answer = _exchange(line, route, request, host)
+            body, complete = self._body(answer, sink, line.wire)
+        except BaseException:
+            line.hang_up()
+            raise
+        if complete and answer.isclosed() and not answer.will_close:
+            idle.give(key, self.monotonic(), line)
+        else:
+            line.hang_up()
+        headers = tuple([(name, header_text(value)) for name, value in answer.getheaders()])
+        return Response(answer.status, headers, body, complete)
 
     def close(self) -> None:
         """Close the connections that wait for another request; the transport stays usable."""
@@ -2001,63 +2045,30 @@ class UrllibTransport:
         for _, _, line in self._idle.waiting:
             line.hang_up()
 
-    def _opener(self, scheme: str, host: str) -> urllib.request.OpenerDirector:
-        """The opener that goes through the proxies, or the one that does not."""
-        import urllib.request
-
-        bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
-        direct = (
-            scheme not in self._proxies or is_local(host) or bool(bypassed(host, self._proxies))
-        )
-        if (scheme, direct) not in self._openers:
-            opener = urllib.request.OpenerDirector()
-            opener.add_handler(self)  # type: ignore[arg-type]
-            if not direct:
-                check_proxy_url(self._proxies[scheme])
-                opener.add_handler(urllib.request.ProxyHandler(self._proxies))
-            self._openers[scheme, direct] = opener
-        return self._openers[scheme, direct]
-
-    def add_parent(self, parent: object) -> None:
-        """What an opener calls on each of its handlers."""
-
-    def http_open(self, outer: urllib.request.Request) -> Response:
-        """Send the request that rides along in `outer`, whose host may be a proxy's by now."""
-        riding: Any = outer.data
-        request, host, until, sink = riding
-        if self._idle.process != os.getpid():
-            self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
-        idle, key = self._idle, (outer.type, outer.host, host)
-        line = idle.take(key, self.monotonic()) or self._connect(outer, request.url, until)
-        try:
-            line.wire.allow(self._limit(self.read_timeout, until))
-            answer = _exchange(line, outer, request)
-            body, complete = self._body(answer, sink, line.wire)
-        except BaseException:
-            line.hang_up()
-            raise
-        if complete and answer.isclosed() and not answer.will_close:
-            idle.give(key, self.monotonic(), line)
-        else:
-            line.hang_up()
-        headers = tuple((name, header_text(value)) for name, value in answer.getheaders())
-        return Response(answer.status, headers, body, complete)
-
-    https_open = http_open
+    def _route(self, scheme: str, host: str) -> _Route:
+        """The way to a host, found once."""
+        route = self._routes.get((scheme, host))
+        if route is None:
+            direct = scheme not in self._proxies or is_local(host)
+            route = _Route(scheme, host) if direct else proxied_route(scheme, host, self._proxies)
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[scheme, host] = route
+        return route
 
     def _limit(self, seconds: float, until: float) -> float:
         """The seconds that a step may take, when all has to be over by `until`."""
         return max(min(seconds, until - self.monotonic()), 0.001)
 
-    def _connect(self, outer: urllib.request.Request, url: str, until: float) -> _Line:
+    def _connect(self, route: _Route, host: str, until: float) -> _Line:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
         import socket
         from http.client import HTTPException
         from urllib.parse import urlsplit
 
-        target, server = urlsplit(url), urlsplit(f"//{outer.host}")
-        tunnel = target.scheme == "https" and outer.host != target.netloc  # it is a proxy's now
-        tls = self._tls() if outer.type == "https" else None
+        target, server = urlsplit(f"//{host}"), urlsplit(f"//{route.server}")
+        tls = self._tls() if route.scheme == "https" else None
+        tunnel = route.is_proxy and tls
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
         stage, line = "connect", None
         try:
@@ -2068,7 +2079,7 @@ class UrllibTransport:
             wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tunnel:
                 stage = "proxy"
-                _open_tunnel(line, outer, target.hostname or "", target.port or 443)
+                _open_tunnel(line, route, target.hostname or "", target.port or 443)
                 if not line.is_quiet():  # or what the proxy says would pass for what TLS protects
                     raise ConnectionResetError("it sent bytes of its own into the tunnel")
                 wire.allow(self._limit(self.connect_timeout, until))
@@ -2079,7 +2090,7 @@ class UrllibTransport:
             if line:
                 line.hang_up()
             if isinstance(error, (OSError, HTTPException)) and not isinstance(error, Error):
-                raise transport_error(stage, error, outer.host) from error
+                raise transport_error(stage, error, route.server) from error
             raise
         return line
 
@@ -2125,31 +2136,31 @@ class UrllibTransport:
         return b"".join(pieces)[: self.max_body_bytes], complete
 
 
-def _open_tunnel(line: _Line, outer: urllib.request.Request, host: str, port: int) -> None:
+def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
     """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    line.send(head("CONNECT", target, (("Host", target), *outer.header_items())))
+    line.send(head("CONNECT", target, (("Host", target), *route.headers)))
     answer = _answer(line, "CONNECT")
     if not 200 <= answer.status < 300:
         advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
         raise TransportError(
-            f"the proxy {outer.host} does not connect to {target}: HTTP {answer.status}{advice}",
+            f"the proxy {route.server} does not connect to {target}: HTTP {answer.status}{advice}",
             kind="proxy", sent=False, retryable=answer.status >= 500,
         )  # fmt: skip
 
 
-def _exchange(
-    line: _Line, outer: urllib.request.Request, request: Request
-) -> http.client.HTTPResponse:
+def _exchange(line: _Line, route: _Route, request: Request, host: str) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
     from http.client import HTTPException
 
-    headers = request.headers
+    headers, (_, target, query) = request.headers, split_url(request.url)
+    target += f"?{query}" if query or request.url.endswith("?") else ""
     if "host" not in [name.lower() for name, _ in headers]:
-        headers = (("Host", split_url(request.url)[0]), *headers)
-    if outer.has_proxy():
-        headers += tuple(outer.header_items())  # ProxyHandler's Proxy-Authorization
-    start, failure = head(request.method, outer.selector, headers), None
+        headers = (("Host", host), *headers)
+    if route.is_proxy and route.scheme == "http":
+        headers += route.headers  # a tunnel's proxy has had them, and nobody else may have them
+        target = f"http://{host}{target}"
+    start, failure = head(request.method, target, headers), None
     for piece in _pieces(start, request.body):
         try:
             line.send(piece)
@@ -2162,9 +2173,9 @@ def _exchange(
         answer.will_close = answer.will_close or failure is not None
         return answer
     except OSError as error:
-        raise transport_error(stage, failure or error, outer.host) from (failure or error)
+        raise transport_error(stage, failure or error, route.server) from (failure or error)
     except HTTPException as error:
-        garbage = transport_error(stage, failure or error, outer.host)
+        garbage = transport_error(stage, failure or error, route.server)
     raise garbage  # not from the error, which quotes the server
 
 
@@ -2771,7 +2782,8 @@ def _ask(
             response = transport(make_request(), timeout=timeout)
             if 200 <= response.status < 300 and response.complete:
                 return response
-            fields = xml_fields(response.body) or _json_object(response.body) or {}
+            fields = xml_fields(response.body)
+            fields = fields if "Code" in fields else _json_object(response.body) or {}
             fields = without_secrets(fields, secrets)
             raise client_error(response, fields, operation)
         except (ClientError, TransportError) as error:
@@ -3547,7 +3559,9 @@ class _Upload:
             )
         self.start = 0 if self.path is not None else self.file.tell()
         self.size = self.left = MAX_OBJECT_BYTES + 1
-        digest = sha256()
+        import hashlib
+
+        digest = hashlib.sha256()
         with self() as file:
             while piece := file.file.read(min(UPLOAD_PIECE_BYTES, self.left)):
                 digest.update(piece)
@@ -3564,9 +3578,9 @@ class _Upload:
         self.left = self.size
         return self
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int = -1) -> bytes:
         """As many bytes as were hashed, whatever becomes of the file in between."""
-        piece: bytes = self.file.read(min(count, self.left))
+        piece: bytes = self.file.read(min(count, self.left) if count >= 0 else self.left)
         self.left -= len(piece)
         if not piece and self.left:
             raise ParamValidationError("data: became shorter while it was sent")
@@ -3699,14 +3713,20 @@ class _Many:
         self, client: Client, requests: Iterable[Mapping[str, Any]], concurrency: int
     ) -> None:
         from queue import SimpleQueue
-        from threading import Semaphore, Thread
+        from threading import Thread
 
         self.client, self.requests, self.pace = client, enumerate(requests), Pace()
         self.lock, self.ended = allocate_lock(), False
         self.failure: BaseException | None = None
-        self.tickets = Semaphore(2 * concurrency)  # one for each request that was taken
+        self.tickets: SimpleQueue[None] = SimpleQueue()  # one is taken for each request
         self.done: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.allow(2 * concurrency)
         self.workers = [Thread(target=self.work, daemon=True) for _ in range(concurrency)]
+
+    def allow(self, requests: int) -> None:
+        """Let so many more requests be taken (a queue of tickets is faster than a semaphore)."""
+        for _ in range(requests):
+            self.tickets.put(None)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Start the workers, hand out what they did, and leave when all have ended."""
@@ -3720,11 +3740,11 @@ class _Many:
                 if outcome is None:
                     running -= 1
                 else:
-                    self.tickets.release()
+                    self.allow(1)
                     yield outcome
         finally:
             self.ended = True
-            self.tickets.release(len(self.workers))
+            self.allow(len(self.workers))
             for worker in self.workers:
                 if worker.ident is not None:
                     worker.join()
@@ -3733,10 +3753,10 @@ class _Many:
 
     def work(self) -> None:
         while True:
-            self.tickets.acquire()
+            self.tickets.get()
             taken = self.take()
             if taken is None:
-                self.tickets.release()
+                self.allow(1)
                 self.done.put(None)
                 return
             self.done.put(self.outcome(*taken))
@@ -4162,7 +4182,9 @@ def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
 
 def digest_of(text: bytes) -> str:
     """Half of a line's SHA-256, which is enough to tell lines apart."""
-    return sha256(text).hexdigest()[:32]
+    import hashlib
+
+    return hashlib.sha256(text).hexdigest()[:32]
 
 
 def lock_file(file: BinaryIO) -> None:

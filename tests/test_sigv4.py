@@ -5,6 +5,7 @@ The properties hold a signer against the verifier of `emulator`, which was writt
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from urllib.parse import quote, unquote
@@ -489,3 +490,7 @@ def test_a_request_is_not_changed_by_signing():
 def test_signing_key_is_derived_through_date_region_and_service():
     key = smasync.signing_key(vectors.SECRET_ACCESS_KEY, "20120215/us-east-1/iam/aws4_request")
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
+
+
+def test_the_hash_of_no_bytes_is_written_down_right():
+    assert hashlib.sha256(b"").hexdigest() == smasync.EMPTY_HASH
