@@ -3448,10 +3448,10 @@ class Client:
 
 
 def invocation_id() -> str:
-    """A random UUID, one for all attempts of a call."""
-    from uuid import uuid4
-
-    return str(uuid4())
+    """A random UUID (version 4 of RFC 9562), one for all attempts of a call."""
+    digits = os.urandom(16).hex()  # the module uuid takes 2 ms to import, and thrice the time
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def trace_header(environ: Mapping[str, str]) -> str:

@@ -1418,3 +1418,11 @@ def test_a_code_with_a_hint_has_it(code):
     with pytest.raises(ClientError) as raised:
         client.invoke_endpoint_async(**CALL)
     assert raised.value.hint == smasync.HINTS[code]
+
+
+def test_the_invocation_id_is_a_random_uuid():
+    texts = {smasync.invocation_id() for _ in range(1000)}
+    found = {uuid.UUID(text) for text in texts}
+    assert len(found) == 1000
+    assert {str(each) for each in found} == texts
+    assert {(each.version, each.variant) for each in found} == {(4, uuid.RFC_4122)}
