@@ -2113,7 +2113,7 @@ class UrllibTransport:
         self, answer: http.client.HTTPResponse, sink: BinaryIO | None, wire: _Wire
     ) -> tuple[bytes, bool]:
         """The body, and whether that is all of it: what fails here no longer hides the status."""
-        from http.client import HTTPException, IncompleteRead
+        import http.client
 
         pieces: list[bytes] = []
         keep, left, moved = pieces.append, self.max_body_bytes + 1, 0
@@ -2123,8 +2123,10 @@ class UrllibTransport:
         while left > 0 and not cut:
             try:
                 piece = answer.read(min(left, PIECE_BYTES))
-            except (OSError, HTTPException, ValueError) as error:
-                piece, cut = error.partial if isinstance(error, IncompleteRead) else b"", True
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                piece, cut = b"", True
+                if isinstance(error, http.client.IncompleteRead):
+                    piece = error.partial
             if not piece:
                 break
             keep(piece)
@@ -2151,7 +2153,7 @@ def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
 
 def _exchange(line: _Line, route: _Route, request: Request, host: str) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
-    from http.client import HTTPException
+    import http.client
 
     headers, (_, target, query) = request.headers, split_url(request.url)
     target += f"?{query}" if query or request.url.endswith("?") else ""
@@ -2174,7 +2176,7 @@ def _exchange(line: _Line, route: _Route, request: Request, host: str) -> http.c
         return answer
     except OSError as error:
         raise transport_error(stage, failure or error, route.server) from (failure or error)
-    except HTTPException as error:
+    except http.client.HTTPException as error:
         garbage = transport_error(stage, failure or error, route.server)
     raise garbage  # not from the error, which quotes the server
 
@@ -2215,15 +2217,17 @@ def _check_lines(start: str, headers: Headers) -> None:
 
 def _answer(line: Any, method: str) -> http.client.HTTPResponse:
     """The head of the answer, interim ones (1xx) passed over."""
-    from http.client import HTTPException, HTTPResponse
+    import http.client
 
     while True:
-        answer = HTTPResponse(line, method=method)
+        answer = http.client.HTTPResponse(line, method=method)
         answer.begin()
         if line.wire.ended:
             raise ConnectionResetError("the connection ended within the answer's head")
         if answer.status == 101:
-            raise HTTPException("the server switches to a protocol that nobody asked for")
+            raise http.client.HTTPException(
+                "the server switches to a protocol that nobody asked for"
+            )
         if answer.status >= 200:
             return answer
 

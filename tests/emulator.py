@@ -807,6 +807,8 @@ def get_object(emulator: Emulator, received: Received, name: str) -> Reply:
         ("Accept-Ranges", "bytes"),
         *((f"x-amz-meta-{key}", value) for key, value in stored.metadata.items()),
     )
+    if received.header("if-match") not in (None, stored.etag):
+        return xml_error(412, "PreconditionFailed", "The object is not the one of If-Match")
     wanted = re.fullmatch("bytes=([0-9]+)-([0-9]*)", received.header("range") or "")
     if not wanted:
         return Reply(200, headers, stored.body)
