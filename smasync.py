@@ -1390,8 +1390,8 @@ SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing 
 def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
     """Which row of RETRIES an error belongs to; None when it is final.
 
-    `skew` is how far off our clock was seen to be. With `retry_sent=False` a request that was sent
-    and got no answer is final, since the service may have accepted it.
+    `skew` is how far off the time that was signed was seen to be. With `retry_sent=False` a
+    request that was sent and got no answer is final, since the service may have accepted it.
 
     >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
     'transient'
@@ -1835,6 +1835,7 @@ READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip do
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
+BUFFER_BYTES = 1 << 23  # that may be on their way in the system's buffers, more or less
 MAX_IDLE_CONNECTIONS = 64
 MAX_ROUTES = 1000  # to hosts, remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
@@ -1857,9 +1858,14 @@ class _Wire(io.RawIOBase):
 
     def stretch(self, count: int) -> None:
         """Bytes of a large body went through: who moves enough of them has as long again."""
-        self.moved += count
-        if self.moved >= STRETCH_BYTES:
-            self.allow(self.limit)
+        before, self.moved = self.moved // STRETCH_BYTES, self.moved + count
+        if self.moved // STRETCH_BYTES > before:
+            self.deadline = self.monotonic() + self.limit
+
+    def linger(self) -> None:
+        """All is sent, as far as we know: allow for what the system has still to send."""
+        if self.deadline is not None:
+            self.deadline += self.limit * (min(self.moved, BUFFER_BYTES) // STRETCH_BYTES)
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
@@ -1982,6 +1988,14 @@ class _Idle:
         for _, _, line in surplus:
             line.hang_up()
 
+    def forget(self, key: object) -> None:
+        """Close the lines for `key`."""
+        with self.lock:
+            found = [entry for entry in self.waiting if entry[0] == key]
+            self.waiting = [entry for entry in self.waiting if entry[0] != key]
+        for _, _, line in found:
+            line.hang_up()
+
 
 class UrllibTransport:
     """Sends a Request and returns its Response; raises TransportError. Thread-safe.
@@ -2029,6 +2043,7 @@ class UrllibTransport:
             body, complete = self._body(answer, sink, line.wire)
         except BaseException:
             line.hang_up()
+            idle.forget(key)  # lines that have waited as long may be as dead
             raise
         if complete and answer.isclosed() and not answer.will_close:
             idle.give(key, self.monotonic(), line)
@@ -2169,6 +2184,7 @@ def _exchange(line: _Line, route: _Route, request: Request, host: str) -> http.c
         except OSError as error:
             failure = error  # the service may have answered, and closed, before it had read all
             break
+    line.wire.linger()
     stage = "send" if failure else "read"
     try:
         answer = _answer(line, request.method)
@@ -2252,12 +2268,13 @@ def transport_error(stage: str, error: Exception, host: str) -> TransportError:
 
     kind, words = STAGES[stage]
     retryable, advice = True, ""
+    ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # the latter in Python 3.9
     if isinstance(error, socket.timeout):
         kind = "timeout"
     elif isinstance(error, socket.gaierror):
         retryable = error.errno == socket.EAI_AGAIN
         advice = "; check the region, the endpoint URL and the network's DNS"
-    elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+    elif isinstance(error, ssl.SSLError) and not isinstance(error, ended):
         kind, retryable = "tls", False
         advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
     elif not isinstance(error, OSError):
@@ -2988,6 +3005,7 @@ class _Call:
         self.operation, self.request, self.read, self.signing = operation, request, read, signing
         self.deadline, self.sink = deadline, sink
         self.retry_sent, self.retry_throttled = retry_sent, retry_throttled
+        self.skew = 0.0  # that the last attempt was signed with
 
     def options(self, now: float) -> dict[str, Any]:
         """What the transport is told beside the request."""
@@ -3250,7 +3268,8 @@ class Client:
             download.take(answer, had)
             cost = RETRIES["transient"][1]
             broken = not download.complete and download.count - had < MAX_BODY_BYTES
-            if broken and not self._quota.spend(cost):
+            late = deadline is not None and self._monotonic() >= deadline
+            if broken and (late or not self._quota.spend(cost)):
                 raise TransportError(
                     f"{location}: broken off again and again, at {download.count} bytes of "
                     f"{download.size}; try later",
@@ -3382,7 +3401,8 @@ class Client:
         request = call.request
         counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
         request = Request(request.method, request.url, (*request.headers, counted), request.body)
-        return sign(request, credentials, timestamp=amz_date(now + self._skew), **call.signing)
+        call.skew = self._skew
+        return sign(request, credentials, timestamp=amz_date(now + call.skew), **call.signing)
 
     def _timing(self, response: Response, sent_at: float) -> dict[str, float | None]:
         """What the answer says about the clocks; the next signature uses it."""
@@ -3405,7 +3425,8 @@ class Client:
         Credentials that expired are renewed, once in a call, and then tried.
         """
         skew = error.metadata.get("ClockSkew")
-        kind = retry_kind(error, skew=skew, retry_sent=call.retry_sent)
+        off = None if skew is None else skew - call.skew
+        kind = retry_kind(error, skew=off, retry_sent=call.retry_sent)
         if kind == "throttle" and not call.retry_throttled:
             return None
         may = len(attempts) < self.max_attempts
@@ -3529,6 +3550,9 @@ def passes(error: ClientError | TransportError) -> bool:
 def upload_headers(location: str, content_type: str | None, kms_key: str | None) -> Headers:
     """The headers of an upload; raises ParamValidationError, also for no InputLocation."""
     given = {"InputLocation": location, "ContentType": content_type or None}
+    for name, text in (("ContentType", content_type), ("SSEKMSKeyId", kms_key)):
+        if not isinstance(text or "", str):
+            raise ParamValidationError(f"{name}: expected str, got {type(text).__name__}")
     for member in INVOKE_ENDPOINT_ASYNC:
         value = given.get(member.name)
         problem = value and (_wire_problem(member, value) or _limit_problem(member, value))
@@ -3561,6 +3585,8 @@ class _Upload:
                 f"data: {type(data).__name__} cannot be read twice; save it to a file, or read it "
                 "into bytes"
             )
+        elif self.path is None and not isinstance(data.read(0), bytes):
+            raise ParamValidationError("data: the file is open for text; open it with 'rb'")
         self.start = 0 if self.path is not None else self.file.tell()
         self.size = self.left = MAX_OBJECT_BYTES + 1
         import hashlib
@@ -3628,13 +3654,20 @@ class _Download:
         self.file = io.BytesIO() if file is None else file
         if isinstance(file, (str, os.PathLike)):
             self.path, self.file = os.path.realpath(file), None
-            other = os.path.exists(self.path) and not os.path.isfile(self.path)
-            if other or not os.access(os.path.dirname(self.path), os.W_OK):
+            self.part = os.path.join(os.path.dirname(self.path), f".{invocation_id()}.part")
+            folder, other = os.path.dirname(self.path), os.path.exists(self.path)
+            other = other and not os.path.isfile(self.path)
+            if other or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
                 raise ParamValidationError(
                     f"file: {self.path!r} is not a file, or its folder cannot be written to"
                 )
-        elif isinstance(file, io.TextIOBase) or (file is not None and not hasattr(file, "write")):
-            raise ParamValidationError("file: give a path, or a file that was opened with 'wb'")
+        elif file is not None:
+            try:
+                file.write(b"")
+            except (AttributeError, TypeError, ValueError, OSError):
+                raise ParamValidationError(
+                    "file: give a path, or a file that was opened with 'wb'"
+                ) from None
         self.count, self.size, self.etag = 0, -1, ""
         self.begun = self.complete = False
         self.content_type, self.metadata = "", {}  # type: ignore[var-annotated]
@@ -3649,8 +3682,7 @@ class _Download:
 
     def write(self, data: bytes) -> None:
         if self.file is None:
-            self.part = f"{self.path}.{invocation_id()}.part"
-            self.file = open(self.part, "xb")  # noqa: SIM115
+            self.file = open(self.part, "xb", buffering=0)  # noqa: SIM115
         view = memoryview(data)
         while view:  # an unbuffered file may take a part
             taken = self.file.write(view)
@@ -3660,24 +3692,29 @@ class _Download:
     def take(self, answer: dict[str, Any], had: int) -> None:
         """Add what an answer has, which was asked for from the byte `had` on."""
         metadata = answer["ResponseMetadata"]
-        headers, partial = metadata["HTTPHeaders"], metadata["HTTPStatusCode"] == 206
-        if not self.begun:
-            self.begun, self.metadata, self.etag = True, metadata, headers.get("etag", "")
-            self.content_type = answer["ContentType"]
+        headers, status = metadata["HTTPHeaders"], metadata["HTTPStatusCode"]
+        spot, _, size = headers.get("content-range", "").partition("/")
+        if had:
+            fits = status == 206 and spot.startswith(f"bytes {had}-")
+            fits = fits and headers.get("etag", self.etag) == self.etag
+        else:
+            self.begun, self.metadata, self.content_type = True, metadata, answer["ContentType"]
+            self.etag, self.size, size = (
+                headers.get("etag", ""),
+                -1,
+                headers.get("content-length", ""),
+            )
+            fits = status == 200
+        number = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else -1
+        self.size = number if self.size < 0 else self.size
         self.write(answer["Body"])
-        size = headers.get("content-range", "/").rpartition("/")[2] if had else ""
-        size = size if had else headers.get("content-length", "")
-        expected = f"bytes {had}-"
-        if had and not (partial and headers.get("content-range", "").startswith(expected)):
+        if not fits or number not in (-1, self.size) or self.count > self.size >= 0:
             raise TransportError(
-                f"asked for the rest from byte {had} on, S3 sent something else", retryable=False
+                f"S3 sent something else than the object's bytes from {had} on: HTTP {status}, "
+                f"{self.count} bytes of {self.size}; look again",
+                retryable=False,
             )
-        self.size = int(size) if size.isascii() and size.isdigit() else self.size
         self.complete = answer["Complete"] and self.count >= self.size
-        if self.complete and self.count > self.size >= 0:
-            raise TransportError(
-                f"{self.count} bytes came instead of {self.size}", retryable=False
-            )
 
     def result(self, location: str) -> Result:
         """All is there."""
@@ -3720,7 +3757,7 @@ class _Many:
         from threading import Thread
 
         self.client, self.requests, self.pace = client, enumerate(requests), Pace()
-        self.lock, self.ended = allocate_lock(), False
+        self.lock, self.ended, self.left = allocate_lock(), False, False
         self.failure: BaseException | None = None
         self.tickets: SimpleQueue[None] = SimpleQueue()  # one is taken for each request
         self.done: SimpleQueue[Outcome | None] = SimpleQueue()
@@ -3747,7 +3784,7 @@ class _Many:
                     self.allow(1)
                     yield outcome
         finally:
-            self.ended = True
+            self.ended = self.left = True
             self.allow(len(self.workers))
             for worker in self.workers:
                 if worker.ident is not None:
@@ -3756,27 +3793,24 @@ class _Many:
             raise self.failure
 
     def work(self) -> None:
-        while True:
-            self.tickets.get()
-            taken = self.take()
-            if taken is None:
-                self.allow(1)
-                self.done.put(None)
-                return
-            self.done.put(self.outcome(*taken))
+        try:
+            while True:
+                self.tickets.get()
+                taken = self.take()
+                if taken is None:
+                    break
+                self.done.put(self.outcome(*taken))
+        except BaseException as failure:  # what ends a thread is raised where outcomes are read
+            self.ended, self.failure = True, failure
+        self.allow(1)
+        self.done.put(None)
 
     def take(self) -> tuple[int, Mapping[str, Any]] | None:
         """The next request; None when there are no more."""
         with self.lock:
-            if self.ended:
-                return None
-            try:
-                return next(self.requests)
-            except StopIteration:
-                self.ended = True
-            except BaseException as failure:  # it is raised again where the outcomes are read
-                self.ended, self.failure = True, failure
-            return None
+            taken = None if self.ended else next(self.requests, None)
+            self.ended = taken is None
+            return taken
 
     def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome:
         try:
@@ -3793,13 +3827,15 @@ class _Many:
         call.retry_throttled = False
         for tries in range(1, THROTTLED_TRIES + 1):
             self.pause(self.pace.delay(client._monotonic()))
+            if self.left:
+                raise Error("not sent, since whoever asked for it has left")
             started = client._monotonic()
             try:
                 answer = client._send(call)
                 self.pace.answered()
                 return answer
             except ClientError as error:
-                if retry_kind(error) != "throttle" or tries == THROTTLED_TRIES or self.ended:
+                if retry_kind(error) != "throttle" or tries == THROTTLED_TRIES:
                     raise
                 retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
                 pause = backoff("throttle", 0, client._random(), retry_after)
@@ -3808,7 +3844,7 @@ class _Many:
 
     def pause(self, seconds: float) -> None:
         """Sleep, in short naps, so as not to keep waiting who left the loop."""
-        while seconds > 0 and not self.ended:
+        while seconds > 0 and not self.left:
             self.client._sleep(min(seconds, NAP_SECONDS))
             seconds -= NAP_SECONDS
 
@@ -3851,8 +3887,8 @@ def from_base64(text: str) -> bytes:
         return b64decode(text, validate=True)
     except ValueError:
         raise ParamValidationError(
-            "Body: is text but not base64; encode it, or in JSON give an object or array, on the "
-            "command line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
+            "Body: is not base64; encode it, or in JSON give an object or array, on the command "
+            "line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
         ) from None
 
 
@@ -4112,7 +4148,9 @@ class _Bulk:
 
         line: Any = outcome.request
         answer, error = outcome.answer or {}, outcome.error
-        if isinstance(error, (CredentialsError, ConfigurationError)):
+        if isinstance(error, (CredentialsError, ConfigurationError)) or (
+            isinstance(error, ClientError) and error.code in EXPIRED_CODES
+        ):
             self.stopped = self.stopped or error  # which is no line's fault
             return
         entry = {"Line": line.number, "Hash": line.digest, "InferenceId": line.get("InferenceId")}
@@ -4161,6 +4199,9 @@ class _Bulk:
         print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
 
 
+RESULT_START = b'{"Line": '
+
+
 def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
     """Number, hash, and whether it was accepted, of each line tried; cuts a torn last line off."""
     import json
@@ -4172,7 +4213,7 @@ def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
             entry = json.loads(text)
             found = int(entry["Line"]), str(entry["Hash"]), "Error" not in entry
         except (ValueError, KeyError, TypeError, RecursionError):
-            if text.endswith(b"\n"):
+            if text.endswith(b"\n") or not RESULT_START.startswith(text[: len(RESULT_START)]):
                 raise ParamValidationError(
                     f"{file.name}, line {count}: is nothing that bulk wrote; is it the right file?"
                 ) from None

@@ -104,14 +104,14 @@ def good(done):
     return done.stdout
 
 
-def failed(done, exit_status, words):
-    """Nothing on stdout, and one message on stderr: usage before it, list items after it."""
+def failed(done, exit_status, words, hint=""):
+    """Nothing on stdout, one message on stderr: usage before it, list items and a hint after it."""
     assert "Traceback" not in done.stderr, done.stderr
     assert all(line.isprintable() for line in done.stderr.split("\n")), done.stderr
     assert (done.returncode, done.stdout) == (exit_status, ""), done
     before, *after = re.split(r"(?m)^smasync.*?: ", done.stderr)
     assert re.fullmatch(r"(usage: .*\n( .*\n)*)?", before), done.stderr
-    assert len(after) == 1, done.stderr
+    assert after[1:] == ([f"{hint}\n"] if hint else []), done.stderr
     assert re.fullmatch(r".{10,}\n(- .*\n)*", after[0]), done.stderr
     assert re.search(words, after[0], re.IGNORECASE), done.stderr
 
@@ -444,7 +444,8 @@ def test_254_for_what_the_service_refuses(run, emulator, case):
     fault, words = REFUSALS[case]
     emulator.fail(fault, fault)
     done = run(*LOCATED, AWS_MAX_ATTEMPTS="2")
-    failed(done, 254, f"^An error occurred .* calling the InvokeEndpointAsync.*{words}|{words}")
+    words = f"^An error occurred .* calling the InvokeEndpointAsync.*{words}|{words}"
+    failed(done, 254, words, smasync.HINTS["AccessDeniedException"] if case == "403" else "")
 
 
 def test_254_for_a_wrong_secret(run):
