@@ -1,0 +1,1093 @@
+"""Many requests: Pace of section 7; invoke_many, Outcome and lambda_handler of section 11.
+
+Transports are functions, clocks are fake, and threads meet at barriers and events: no test hopes
+that one thing takes less time than another. A loop that has no end fails its test.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import emulator as emu
+import pytest
+from emulator import Emulator, Fault, Received, environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import smasync
+from smasync import (
+    MAX_GAP_SECONDS,
+    MIN_GAP_SECONDS,
+    THROTTLED_TRIES,
+    Client,
+    ClientError,
+    Credentials,
+    CredentialsError,
+    Outcome,
+    Pace,
+    ParamValidationError,
+    Request,
+    Response,
+    TransportError,
+)
+
+MODULE = Path(smasync.__file__).resolve()
+KEYS = Credentials(emu.ACCESS_KEY_ID, emu.SECRET_ACCESS_KEY)
+CALL = {"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json"}
+PATIENCE = 60.0  # seconds until something that ought to happen at once is given up
+
+few = settings(max_examples=40)
+
+
+def inference_id(request: Request) -> str:
+    return dict(request.headers)["X-Amzn-SageMaker-Inference-Id"]
+
+
+def index_of(request: Request) -> int:
+    return int(inference_id(request))
+
+
+def calls(count: int) -> list[dict[str, Any]]:
+    """That many good requests, each with its index as InferenceId."""
+    return [{**CALL, "InferenceId": str(number)} for number in range(count)]
+
+
+def accept(request: Request, *, timeout: float | None = None) -> Response:
+    """A transport to a service that accepts everything, and tells what."""
+    location = ("X-Amzn-SageMaker-OutputLocation", f"s3://bucket/{inference_id(request)}")
+    return Response(202, (location,), json.dumps({"InferenceId": inference_id(request)}).encode())
+
+
+def refused(status: int, code: str, *headers: tuple[str, str]) -> Response:
+    return Response(status, (("x-amzn-errortype", code), *headers), b'{"message": "words"}')
+
+
+def throttling(*headers: tuple[str, str]) -> Response:
+    return refused(400, "ThrottlingException", *headers)
+
+
+def client_of(transport: Callable[..., Response], **options: Any) -> Client:
+    """A client that does not sleep; random() is 0.5."""
+    defaults: dict[str, Any] = {
+        "credentials": KEYS, "environ": {}, "sleep": lambda seconds: None, "random": lambda: 0.5
+    }  # fmt: skip
+    return Client("us-east-1", transport=transport, **{**defaults, **options})
+
+
+def within(function: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """What a function returns, or raises; AssertionError when it has no end."""
+    ends: list[tuple[Any, BaseException | None]] = []
+
+    def work() -> None:
+        try:
+            ends.append((function(), None))
+        except BaseException as error:
+            ends.append((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert ends, f"no end after {seconds} seconds"
+    result, error = ends[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def many(client: Client, requests: Iterable[Any], concurrency: int = 16) -> list[Outcome]:
+    """All outcomes, in the order in which they came."""
+    found: list[Outcome] = within(
+        lambda: list(client.invoke_many(requests, concurrency=concurrency))
+    )
+    return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.002)
+
+
+def by_index(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return sorted(outcomes, key=lambda outcome: outcome.index)
+
+
+def assert_complete(outcomes: list[Outcome], requests: list[Any]) -> None:
+    """One outcome for each request, with the very request, and its own answer or an error."""
+    assert [outcome.index for outcome in by_index(outcomes)] == list(range(len(requests)))
+    for outcome in outcomes:
+        assert type(outcome) is Outcome and outcome.request is requests[outcome.index]
+        assert (outcome.answer is None) == isinstance(outcome.error, Exception)
+        if outcome.answer is not None:
+            assert outcome.error is None
+            assert outcome.answer["InferenceId"] == str(outcome.index)
+
+
+# --- Outcomes
+
+ITERABLES: dict[str, Callable[[list[Any]], Iterable[Any]]] = {
+    "list": list,
+    "tuple": tuple,
+    "iterator": iter,
+    "generator": lambda requests: (request for request in requests),
+    "dict's values": lambda requests: dict(enumerate(requests)).values(),
+    "deque": collections.deque,
+}
+
+
+@few
+@given(st.integers(0, 60), st.integers(1, 20), st.sets(st.integers(0, 59)), st.data())
+def test_each_request_has_one_outcome_with_its_own_answer_or_error(count, concurrency, bad, data):
+    def transport(request, *, timeout=None):
+        return refused(400, "ModelError") if index_of(request) in bad else accept(request)
+
+    requests = calls(count)
+    iterable = ITERABLES[data.draw(st.sampled_from(sorted(ITERABLES)))](requests)
+    outcomes = many(client_of(transport), iterable, concurrency)
+    assert_complete(outcomes, requests)
+    failed = {outcome.index: outcome.error.code for outcome in outcomes if outcome.error}
+    assert failed == dict.fromkeys(bad & set(range(count)), "ModelError")
+
+
+@few
+@given(st.permutations(range(6)))
+def test_outcomes_come_in_the_order_of_the_answers(order):
+    told = [threading.Event() for _ in order]
+
+    def transport(request, *, timeout=None):
+        assert told[index_of(request)].wait(PATIENCE)
+        return accept(request)
+
+    outcomes = client_of(transport).invoke_many(calls(len(order)), concurrency=len(order))
+    for number in order:
+        told[number].set()
+        assert within(lambda: next(outcomes)).index == number
+    assert within(lambda: list(outcomes)) == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+def test_requests_are_taken_as_outcomes_are_handed_out(concurrency):
+    taken, asked = [0], [0]
+
+    def requests():
+        for request in calls(200):
+            taken[0] += 1
+            assert taken[0] - asked[0] <= 2 * concurrency
+            yield request
+
+    outcomes = client_of(accept).invoke_many(requests(), concurrency=concurrency)
+    for turn in range(200):
+        asked[0] += 1
+        next(outcomes)
+        if turn % 50 == 0:  # a consumer that takes a rest: they read ahead, but not further
+            wait_until(lambda: taken[0] - asked[0] >= concurrency)
+            time.sleep(0.02)
+            assert taken[0] - asked[0] <= 2 * concurrency
+    assert within(lambda: list(outcomes)) == [] and taken[0] == 200
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+def test_so_many_requests_are_under_way_and_never_more(concurrency):
+    all_here, lock = threading.Barrier(concurrency), threading.Lock()
+    under_way, most = [0], [0]
+
+    def transport(request, *, timeout=None):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        all_here.wait(PATIENCE)
+        with lock:
+            under_way[0] -= 1
+        return accept(request)
+
+    requests = calls(6 * concurrency)
+    assert_complete(many(client_of(transport), requests, concurrency), requests)
+    assert most == [concurrency]
+
+
+def test_without_a_concurrency_it_is_16():
+    all_here = threading.Barrier(16)
+
+    def transport(request, *, timeout=None):
+        all_here.wait(PATIENCE)
+        return accept(request)
+
+    assert len(within(lambda: list(client_of(transport).invoke_many(calls(32))))) == 32
+
+
+CONCURRENCIES = [0, -1, 1001, 10**30, True, "3", 2.0, None]
+
+
+@pytest.mark.parametrize("concurrency", CONCURRENCIES, ids=repr)
+def test_a_concurrency_out_of_range_is_refused_at_the_call(concurrency):
+    taken = iter(calls(3))
+    with pytest.raises(ParamValidationError, match="concurrency"):
+        client_of(accept).invoke_many(taken, concurrency=concurrency)
+    assert len(list(taken)) == 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 1000])
+def test_the_range_of_concurrency_includes_its_ends(concurrency):
+    requests = calls(5)
+    assert_complete(many(client_of(accept), requests, concurrency), requests)
+
+
+BAD_REQUESTS: dict[str, tuple[Any, str]] = {
+    # what is wrong: the request, and what its error says
+    "no members": ({}, "EndpointName: is required"),
+    "neither input": ({"EndpointName": "x"}, "Body, InputLocation: .*neither"),
+    "both inputs": ({**CALL, "Body": b"x"}, "Body, InputLocation: .*both"),
+    "a misspelt member": ({**CALL, "Endpointname": "x"}, "did you mean EndpointName"),
+    "a wrong type": ({**CALL, "RequestTTLSeconds": "60"}, "expected int"),
+    "out of range": ({**CALL, "RequestTTLSeconds": 59}, "59 is under 60"),
+    "Body of no type": ({"EndpointName": "x", "Body": object()}, "Body: expected"),
+    "None": (None, "expected a mapping, got NoneType"),
+    "a number": (5, "expected a mapping, got int"),
+    "text": ("EndpointName", "expected a mapping, got str"),
+    "pairs": ([("EndpointName", "x")], "expected a mapping, got list"),
+}
+
+
+def test_a_bad_request_is_one_failed_outcome_and_the_others_go_on():
+    sent = []
+
+    def transport(request, *, timeout=None):
+        sent.append(inference_id(request))
+        return accept(request)
+
+    bad = [request for request, _ in BAD_REQUESTS.values()]
+    good = [{**CALL, "InferenceId": str(2 * number + 1)} for number in range(len(bad))]
+    requests = [request for pair in zip(bad, good) for request in pair]
+    outcomes = by_index(many(client_of(transport), requests, 4))
+    assert_complete(outcomes, requests)
+    for outcome, (_, words) in zip(outcomes[::2], BAD_REQUESTS.values()):
+        with pytest.raises(ParamValidationError, match=words):
+            raise outcome.error
+    assert all(outcome.answer for outcome in outcomes[1::2])
+    assert sorted(sent) == sorted(request["InferenceId"] for request in good)
+
+
+def test_any_mapping_is_a_request():
+    requests = [MappingProxyType(calls(2)[0]), collections.ChainMap({"InferenceId": "1"}, CALL)]
+    outcomes = many(client_of(accept), requests)
+    assert_complete(outcomes, requests)
+    assert all(outcome.answer for outcome in outcomes)
+
+
+ERRORS: dict[str, Exception] = {
+    "transport": TransportError("gone", kind="tls", retryable=False),
+    "credentials": CredentialsError("none"),
+    "somebody's transport": ZeroDivisionError("a fault in it"),
+    "a file as Body": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_whatever_goes_wrong_with_a_request_is_its_outcome_and_the_others_go_on(error):
+    def transport(request, *, timeout=None):
+        if index_of(request) == 3:
+            raise error
+        return accept(request)
+
+    requests = calls(8)
+    outcomes = many(client_of(transport), requests, 2)
+    assert_complete(outcomes, requests)
+    assert [outcome.error for outcome in by_index(outcomes)] == [None] * 3 + [error] + [None] * 4
+
+
+class Stop(BaseException):
+    """What `except Exception` does not catch, as SystemExit and the time limits of others."""
+
+
+def test_what_ends_a_thread_ends_the_loop_and_is_raised_there():
+    def transport(request, *, timeout=None):
+        if index_of(request) == 3:
+            raise Stop
+        return accept(request)
+
+    outcomes = client_of(transport).invoke_many(calls(8), concurrency=2)
+    with pytest.raises(Stop):
+        within(lambda: list(outcomes), 10.0)
+
+
+@few
+@given(st.integers(0, 40), st.integers(1, 8), st.sampled_from([KeyError("x"), Stop("x")]))
+def test_what_the_iterable_raises_comes_after_all_outcomes(count, concurrency, failure):
+    requests, outcomes = calls(count), []
+
+    def broken() -> Iterator[dict[str, Any]]:
+        yield from requests
+        raise failure
+
+    def collect() -> None:
+        for outcome in client_of(accept).invoke_many(broken(), concurrency=concurrency):
+            outcomes.append(outcome)
+
+    with pytest.raises(type(failure)) as raised:
+        within(collect)
+    assert raised.value is failure
+    assert_complete(outcomes, requests)
+
+
+def test_what_is_no_iterable_is_refused_at_the_call():
+    with pytest.raises(TypeError):
+        client_of(accept).invoke_many(5)
+
+
+def test_one_client_serves_several_loops_at_once():
+    client, requests = client_of(accept), calls(40)
+    loops = [client.invoke_many(requests, concurrency=3) for _ in range(3)]
+    shares = within(lambda: list(zip(*loops)))
+    for outcomes in zip(*shares):
+        assert_complete(list(outcomes), requests)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (Outcome(3, {"Body": b"patient 42"}, {"InferenceId": "x"}), "<Outcome 3, 'accepted'>"),
+        (Outcome(4, {"Body": b"patient 42"}, None, KeyError("x")), "<Outcome 4, KeyError('x')>"),
+    ],
+    ids=["answer", "error"],
+)
+def test_an_outcome_is_frozen_and_does_not_show_the_request(outcome, shown):
+    assert repr(outcome) == shown
+    with pytest.raises(AttributeError):
+        outcome.answer = {}
+    assert (outcome.answer is None) != (outcome.error is None)
+
+
+# --- Throttling: Pace
+
+moments = st.floats(0, 1e6)
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["delay", "throttled", "answered"]),
+        st.floats(0, 10),  # how much later it is
+        st.floats(0, 20),  # how long ago the request began
+        st.floats(0, 25),  # the pause
+    ),
+    max_size=60,
+)
+
+
+@given(moments, STEPS)
+def test_a_pace_never_goes_back_and_its_gap_has_a_limit(now, steps):
+    pace, last, gap = Pace(), float("-inf"), 0.0
+    for step, later, age, pause in steps:
+        now += later
+        if step == "throttled":
+            pace.throttled(now - age, now, pause)
+        elif step == "answered":
+            pace.answered()
+        else:
+            delay, gap_now = pace.delay(now), pace.gap
+            assert delay >= 0
+            assert now + delay >= last + gap - 1e-6
+            last, gap = now + delay, gap_now
+        assert 0 <= pace.gap <= MAX_GAP_SECONDS
+
+
+@given(moments, st.integers(0, 30))
+def test_nobody_waits_before_the_first_throttling(now, answers):
+    pace = Pace()
+    for _ in range(answers):
+        assert pace.delay(now) == 0
+        pace.answered()
+    assert pace.gap == 0
+
+
+@given(moments, st.integers(1, 12))
+def test_each_throttling_of_a_later_request_doubles_the_gap(now, times):
+    pace, gaps = Pace(), []
+    for _ in range(times):
+        now += 1
+        pace.throttled(now, now + 0.5, 0.0)
+        gaps.append(pace.gap)
+    assert gaps == [min(MIN_GAP_SECONDS * 2**time, MAX_GAP_SECONDS) for time in range(times)]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1), st.floats(0, 5), st.integers(0, 4))
+def test_requests_that_were_throttled_together_slow_the_pace_once(ages, later, before):
+    pace, now = Pace(), 1000.0
+    for count in range(before):
+        pace.throttled(count, count + 0.5, 0.0)
+    first, *others = ages
+    pace.throttled(now - first, now, 1.0)
+    gap, turn = pace.gap, pace.next_start
+    for age in others:  # they began before the first of them was throttled, and hear it later
+        pace.throttled(now - age, now + later, 25.0)
+    assert (pace.gap, pace.next_start) == (gap, turn)
+    assert gap == min(MIN_GAP_SECONDS * 2**before, MAX_GAP_SECONDS)
+
+
+@given(st.integers(1, 12), st.floats(0, 5))
+def test_after_answers_a_pace_is_as_fast_as_at_first(times, pause):
+    pace, now = Pace(), 0.0
+    for _ in range(times):
+        now += 1
+        pace.throttled(now, now, pause)
+    gaps = [pace.gap]
+    for _ in range(100):
+        pace.answered()
+        gaps.append(pace.gap)
+    assert gaps == sorted(gaps, reverse=True) and gaps[-1] == 0
+    assert gaps[1] == pytest.approx(0.9 * gaps[0])
+    assert pace.delay(now + 100) == pace.delay(now + 100) == 0
+
+
+@given(moments, st.floats(0, 25), st.floats(0, 25), st.integers(2, 10))
+def test_turns_are_a_gap_apart_and_the_first_one_is_after_the_pause(now, pause, later, turns):
+    pace = Pace()
+    pace.throttled(now, now, pause)
+    starts = [now + later + pace.delay(now + later) for _ in range(turns)]
+    first = max(now + later, now + pause)
+    expected = [first + MIN_GAP_SECONDS * turn for turn in range(turns)]
+    assert starts == pytest.approx(expected, abs=1e-6)
+
+
+# --- Throttling: invoke_many
+
+
+class World:
+    """A clock that only sleeping moves, and a transport that notes when it was asked for what.
+
+    `script` says what becomes of a request, given its index and how often it was sent before;
+    None is acceptance.
+    """
+
+    def __init__(self, script: Callable[[int, int], Response | None]) -> None:
+        self.script, self.now, self.lock = script, 0.0, threading.Lock()
+        self.sent: list[tuple[float, int]] = []
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        with self.lock:
+            self.now += seconds
+
+    def transport(self, request: Request, *, timeout: float | None = None) -> Response:
+        index = index_of(request)
+        with self.lock:
+            before = [number for _, number in self.sent].count(index)
+            self.sent.append((self.now, index))
+        return self.script(index, before) or accept(request)
+
+    def client(self, **options: Any) -> Client:
+        monotonic = {"monotonic": lambda: self.now, "sleep": self.sleep}
+        return client_of(self.transport, **{**monotonic, **options})
+
+
+def spend_quota(client: Client, world: World) -> None:
+    """Fails until the client has no quota left for any retry."""
+    script, world.script = world.script, lambda index, before: throttling()
+    for _ in range(200):
+        with pytest.raises(ClientError) as raised:
+            client.invoke_endpoint_async(**CALL, InferenceId="0")
+        if raised.value.metadata["RetryAttempts"] == 0:
+            break
+    assert raised.value.metadata["RetryQuotaReached"]
+    world.script = script
+    world.sent.clear()
+
+
+@pytest.mark.parametrize("spent", [False, True], ids=["full quota", "no quota"])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_throttled_request_is_tried_so_often_whatever_the_quota_says(concurrency, spent):
+    world = World(lambda index, before: throttling() if index == 1 else None)
+    client = world.client()
+    if spent:
+        spend_quota(client, world)
+    requests = calls(4)
+    outcomes = by_index(many(client, requests, concurrency))
+    assert_complete(outcomes, requests)
+    assert [outcome.index for outcome in outcomes if outcome.error] == [1]
+    assert outcomes[1].error.code == "ThrottlingException"
+    sent = collections.Counter(index for _, index in world.sent)
+    assert sent == {0: 1, 1: THROTTLED_TRIES, 2: 1, 3: 1}
+
+
+@few
+@given(st.integers(0, THROTTLED_TRIES - 1), st.integers(1, 4), st.integers(1, 6))
+def test_a_throttled_request_is_accepted_in_the_end(times, concurrency, count):
+    """The last ones of an iterable too, when there is nothing more to take from it."""
+    world = World(lambda index, before: throttling() if before < times else None)
+    requests = calls(count)
+    outcomes = many(world.client(), requests, concurrency)
+    assert_complete(outcomes, requests)
+    assert all(outcome.answer for outcome in outcomes)
+    assert len(world.sent) == count * (times + 1)
+
+
+THROTTLES = {
+    # answer: how often a request is sent when that is always the answer
+    "ThrottlingException": (throttling(), THROTTLED_TRIES),
+    "429 without a code": (Response(429, (), b""), THROTTLED_TRIES),
+    "503 SlowDown": (refused(503, "SlowDown"), THROTTLED_TRIES),
+    "503": (refused(503, "ServiceUnavailable"), 3),
+    "500": (refused(500, "InternalFailure"), 3),
+    "400": (refused(400, "ValidationError"), 1),
+    "429 of the model's": (refused(429, "ValidationError"), 1),
+}
+
+
+@pytest.mark.parametrize("case", THROTTLES)
+def test_only_throttling_has_so_many_tries(case):
+    answer, tries = THROTTLES[case]
+    world = World(lambda index, before: answer)
+    (outcome,) = many(world.client(), calls(1), 1)
+    assert isinstance(outcome.error, ClientError) and len(world.sent) == tries
+
+
+def test_throttling_of_many_leaves_the_quota_to_others():
+    world = World(lambda index, before: throttling() if index < 30 else None)
+    client = world.client()
+    assert all(outcome.error for outcome in many(client, calls(30), 1))
+    world.script = lambda index, before: None if before == 2 else refused(500, "InternalFailure")
+    answer = client.invoke_endpoint_async(**CALL, InferenceId="99")
+    assert answer["ResponseMetadata"]["RetryAttempts"] == 2
+
+
+PAUSES = {
+    # x-amz-retry-after: seconds until the next try; without it half of one, for random() is 0.5
+    None: 0.5,
+    "100": 0.5,
+    "3000": 3.0,
+    "60000": 5.5,  # no more than 5 s beyond our own
+    "soon": 0.5,
+    "-5": 0.5,
+}
+
+
+@pytest.mark.parametrize("retry_after", PAUSES, ids=str)
+def test_the_pause_is_the_one_that_the_service_asks_for(retry_after):
+    headers = [("x-amz-retry-after", retry_after)] if retry_after else []
+    answer = throttling(*headers)
+    world = World(lambda index, before: answer if (index, before) == (1, 0) else None)
+    many(world.client(), calls(3), 1)
+    times = [at for at, _ in world.sent]
+    assert [index for _, index in world.sent] == [0, 1, 1, 2]
+    assert times[:2] == [0, 0]
+    assert times[2] == pytest.approx(PAUSES[retry_after])
+
+
+def test_one_throttling_slows_all_that_follows_until_answers_have_come():
+    """The rate falls at once, and rises by a tenth with each answer."""
+    world = World(lambda index, before: throttling() if (index, before) == (10, 0) else None)
+    client = world.client(random=lambda: 0.0)  # no pause, so that the gap is seen
+    assert all(outcome.answer for outcome in many(client, calls(100), 1))
+    times = [at for at, _ in world.sent]
+    assert times[:12] == [0] * 12
+    apart = [after - before for before, after in zip(times[11:], times[12:])]
+    slow = [gap for gap in apart if gap > 1e-9]
+    assert slow[0] == pytest.approx(MIN_GAP_SECONDS, rel=0.2)
+    assert slow == sorted(slow, reverse=True) and len(slow) > 10
+    assert apart[: len(slow)] == slow and apart[-40:] == pytest.approx([0] * 40)
+
+
+class Delays:
+    """How long each request was held up before it was sent; its clock stands still."""
+
+    def __init__(self, service: Callable[[Request], Response]) -> None:
+        self.service, self.own, self.slept = service, threading.local(), threading.Event()
+        self.found: list[tuple[int, float]] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.own.seconds = getattr(self.own, "seconds", 0.0) + seconds
+        self.slept.set()
+
+    def transport(self, request: Request, *, timeout: float | None = None) -> Response:
+        self.found.append((index_of(request), getattr(self.own, "seconds", 0.0)))
+        self.own.seconds = 0.0
+        return self.service(request)
+
+    def client(self, **options: Any) -> Client:
+        fakes = {"monotonic": lambda: 0.0, "sleep": self.sleep}
+        return client_of(self.transport, **{**fakes, **options})
+
+
+def endless(requests: list[Any], enough: Callable[[], object]) -> Iterator[Any]:
+    """The requests, and the end only when there is enough: until then the loop goes on."""
+    yield from requests
+    wait_until(enough)
+
+
+def test_all_workers_wait_when_one_request_was_throttled():
+    all_here = threading.Barrier(4)
+
+    def service(request: Request) -> Response:
+        if len(delays.found) <= 4:
+            all_here.wait(PATIENCE)
+            if index_of(request) == 0:
+                return throttling(("x-amz-retry-after", "2000"))
+            assert delays.slept.wait(PATIENCE)  # the others are answered when it has been heard
+        return accept(request)
+
+    delays, requests = Delays(service), calls(16)
+    outcomes = many(delays.client(), endless(requests, lambda: len(delays.found) == 17), 4)
+    assert_complete(outcomes, requests)
+    before, after = delays.found[:4], delays.found[4:]
+    assert [seconds for _, seconds in before] == [0.0] * 4
+    assert len(after) == 13 and min(seconds for _, seconds in after) >= 2.0
+    assert len({round(seconds, 6) for _, seconds in after}) == 13, "each has a turn of its own"
+
+
+def test_requests_throttled_together_double_the_gap_once():
+    all_here = threading.Barrier(8)
+
+    def service(request: Request) -> Response:
+        if len(delays.found) <= 8:
+            all_here.wait(PATIENCE)
+            return throttling()
+        return accept(request)
+
+    delays = Delays(service)
+    requests = calls(8)
+    client = delays.client(random=lambda: 0.0)
+    outcomes = many(client, endless(requests, lambda: len(delays.found) == 16), 8)
+    assert_complete(outcomes, requests)
+    again = sorted(seconds for _, seconds in delays.found[8:])
+    assert len(again) == 8 and 0 < again[-1] <= 8 * MIN_GAP_SECONDS
+
+
+class Limit:
+    """A service's limit: so many requests a second, and a few at once; the rest is throttled."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate, self.burst, self.left, self.at = rate, burst, burst, time.monotonic()
+        self.throttled, self.lock = 0, threading.Lock()
+
+    def __call__(self, received: Received | None) -> Fault | None:
+        with self.lock:
+            now = time.monotonic()
+            self.left = min(self.burst, self.left + (now - self.at) * self.rate)
+            self.at = now
+            if self.left >= 1:
+                self.left -= 1
+                return None
+            self.throttled += 1
+            return emu.throttle()
+
+
+def test_a_service_with_a_limit_is_not_asked_much_more_often_than_it_allows():
+    """On the real clock; a slow machine only makes it easier."""
+    limit = Limit(rate=150, burst=20)
+    requests = calls(300)
+    with Emulator() as server, connected(server, sleep=time.sleep, random=lambda: 0.1) as client:
+        server.fail_every(limit)
+        outcomes = many(client, requests, 16)
+        assert_complete(outcomes, requests)
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        assert len(server.ledger) == 300
+    assert 0 < limit.throttled < 150
+
+
+# --- Leaving
+
+
+def close(outcomes: Iterator[Outcome]) -> None:
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+
+
+def break_out(outcomes: Iterator[Outcome]) -> None:
+    for _ in outcomes:
+        break
+    del outcomes
+
+
+def drop(outcomes: Iterator[Outcome]) -> None:
+    next(outcomes)
+    del outcomes
+
+
+def fail(outcomes: Iterator[Outcome]) -> None:
+    with contextlib.suppress(ZeroDivisionError):
+        for _ in outcomes:
+            raise ZeroDivisionError
+    del outcomes
+
+
+def interrupt(outcomes: Iterator[Outcome]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        for _ in outcomes:
+            raise KeyboardInterrupt
+    del outcomes
+
+
+def consume(outcomes: Iterator[Outcome]) -> None:
+    collections.deque(outcomes, 0)
+
+
+LEAVING = (close, break_out, drop, fail, interrupt)
+
+
+@pytest.mark.parametrize("leave", [*LEAVING, consume])
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_whoever_leaves_the_loop_leaves_no_thread_and_no_request_behind(leave, concurrency):
+    before, requests = set(threading.enumerate()), iter(calls(500))
+    sent: list[int] = []
+    answered: list[int] = []
+
+    def transport(request, *, timeout=None):
+        sent.append(index_of(request))
+        time.sleep(0.002)
+        answered.append(index_of(request))
+        return accept(request)
+
+    client = client_of(transport)
+    within(lambda: leave(client.invoke_many(requests, concurrency=concurrency)))
+    assert set(threading.enumerate()) <= before
+    assert sorted(sent) == sorted(answered), "what is under way is waited for"
+    taken = 500 - len(list(requests))
+    assert len(sent) <= taken
+    assert len(sent) == 500 if leave is consume else taken <= 1 + 2 * concurrency
+
+
+@pytest.mark.parametrize("end", ["nothing", "close", "del"])
+def test_a_loop_that_was_never_begun_has_no_thread_and_takes_nothing(end):
+    before, requests = set(threading.enumerate()), iter(calls(5))
+    outcomes = client_of(accept).invoke_many(requests)
+    if end == "close":
+        outcomes.close()
+    elif end == "del":
+        del outcomes
+    assert set(threading.enumerate()) <= before
+    assert len(list(requests)) == 5
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_what_waits_for_its_turn_is_not_sent_after_the_loop_was_left(leave):
+    """Its outcome would be nobody's. It waits for 3 s, which is long after the loop was left."""
+    both_sent, throttled, sent = threading.Barrier(2), threading.Event(), []
+
+    def sleep(seconds: float) -> None:
+        throttled.set()
+        time.sleep(seconds / 2)
+
+    def transport(request, *, timeout=None):
+        sent.append(index_of(request))
+        if len(sent) <= 2:
+            both_sent.wait(PATIENCE)
+        if index_of(request):
+            return throttling(("x-amz-retry-after", "60000"))
+        assert throttled.wait(PATIENCE)
+        return accept(request)
+
+    client = client_of(transport, sleep=sleep, random=lambda: 1.0)  # a pause of 6 s
+    before = set(threading.enumerate())
+    within(lambda: leave(client.invoke_many(calls(2), concurrency=2)))
+    assert set(threading.enumerate()) <= before
+    assert sorted(sent) == [0, 1]
+
+
+PROGRAM = f"""
+import sys, threading, time
+sys.path.insert(0, {str(MODULE.parent)!r})
+from smasync import Client, Response
+
+def accept(request, *, timeout=None):
+    time.sleep(0.01)
+    return Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),), b"{{}}")
+
+client = Client("us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret",
+                environ={{}}, transport=accept)
+call = {{"EndpointName": "x", "InputLocation": "s3://bucket/in"}}
+outcomes = client.invoke_many(call for _ in range(10**9))
+"""
+ENDS = {
+    # how a program ends in the middle of a loop: its exit status, and the end of its stderr
+    "the end of the program": ("next(outcomes)", 0, ""),
+    "sys.exit": ("for _ in outcomes: sys.exit(7)", 7, ""),
+    "an error": ("for _ in outcomes: 1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+}
+
+
+def run_program(text: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-c", PROGRAM + text]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_program_that_ends_in_the_middle_of_a_loop_ends(case):
+    text, status, last = ENDS[case]
+    done = run_program(text)
+    assert (done.returncode, done.stdout) == (status, ""), done
+    assert done.stderr.endswith(last) and bool(done.stderr) == bool(last), done.stderr
+
+
+if os.name == "posix":
+
+    def interruptible(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        """A process that heeds SIGINT, even when this one was started in the background."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            pipe = subprocess.PIPE
+            return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def test_ctrl_c_ends_the_loop_and_leaves_no_thread():
+        text = PROGRAM + (
+            "try:\n"
+            "    for count, outcome in enumerate(outcomes):\n"
+            "        if count == 20: print('running', flush=True)\n"
+            "except KeyboardInterrupt:\n"
+            "    del outcomes\n"
+            "    print('interrupted', threading.active_count())\n"
+        )
+        with interruptible([sys.executable, "-W", "error", "-c", text]) as running:
+            assert running.stdout.readline() == "running\n"
+            running.send_signal(signal.SIGINT)
+            printed, complaint = running.communicate(timeout=PATIENCE)
+        assert (running.returncode, printed, complaint) == (0, "interrupted 1\n", "")
+
+
+# --- Over the emulator
+
+
+@contextlib.contextmanager
+def connected(server: Emulator, **options: Any) -> Iterator[Client]:
+    """A client of the emulator that does not sleep."""
+    options = {"credentials": KEYS, "environ": {}, "sleep": lambda seconds: None, **options}
+    with Client("us-east-1", endpoint_url=server.url, **options) as client:
+        yield client
+
+
+class Chance:
+    """Random faults, and which request had one that accepts it without an answer."""
+
+    FAULTS = (
+        emu.throttle(),
+        emu.status(500, "InternalFailure"),
+        emu.status(503, "ServiceUnavailable"),
+        emu.status(400, "ValidationError", "words"),
+        emu.reset_after(),
+        emu.close_after(),
+        emu.garbage(),
+        emu.close_idle(),
+    )
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.attempts = seed, itertools.count()
+        self.silently: collections.Counter[str] = collections.Counter()
+
+    def __call__(self, received: Received | None) -> Fault | None:
+        assert received
+        name = received.header("x-amzn-sagemaker-inference-id") or ""
+        dice = random.Random(f"{self.seed} {name} {next(self.attempts)}")
+        if dice.random() < 0.05:
+            self.silently[name] += 1
+            return emu.accept_then_reset()
+        return dice.choice(self.FAULTS) if dice.random() < 0.15 else None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_random_faults_each_request_has_an_outcome_and_the_ledger_agrees(seed):
+    chance, requests = Chance(seed), calls(400)
+    with Emulator() as server, connected(server) as client:
+        server.fail_every(chance)
+        outcomes = by_index(many(client, requests, 16))
+        server.fail_every(None)
+        ledger = list(server.ledger)
+    assert_complete(outcomes, requests)
+    accepted = collections.Counter(inference.inference_id for inference in ledger)
+    places = {inference.output_location: inference.inference_id for inference in ledger}
+    for outcome in outcomes:
+        name = str(outcome.index)
+        answered = outcome.answer is not None
+        assert accepted[name] == answered + chance.silently[name]
+        if outcome.answer is not None:
+            assert places[outcome.answer["OutputLocation"]] == name
+        else:
+            assert isinstance(outcome.error, (ClientError, TransportError))
+    assert sum(outcome.answer is not None for outcome in outcomes) > 300
+
+
+MEMORY = f"""
+import sys
+sys.path.insert(0, {str(MODULE.parent)!r})
+from smasync import Client, Response
+
+def peak():
+    try:
+        with open("/proc/self/status") as file:
+            return int(next(line for line in file if line.startswith("VmHWM")).split()[1]) / 1024
+    except OSError:
+        import resource
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+answer = Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),), b"{{}}")
+client = Client("us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret",
+                environ={{}}, transport=lambda request, *, timeout=None: answer)
+
+def run(count):
+    rows = ({{"EndpointName": "x", "Body": b"%d" % n, "InferenceId": str(n)}} for n in range(count))
+    return sum(outcome.answer is not None for outcome in client.invoke_many(rows))
+
+run(1)  # what is loaded at the first call is no growth
+before = peak()
+print(run(int(sys.argv[1])), peak() - before)
+"""
+
+if os.name == "posix":
+
+    @pytest.mark.slow
+    def test_a_million_requests_need_no_more_memory_than_a_few():
+        command = [sys.executable, "-W", "error", "-c", MEMORY, "1000000"]
+        started = time.monotonic()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+        assert (done.returncode, done.stderr) == (0, "")
+        count, growth = done.stdout.split()
+        seconds = time.monotonic() - started
+        print(f"1,000,000 requests: {float(growth):.1f} MiB above the start, {seconds:.0f} s")
+        assert int(count) == 1_000_000
+        assert float(growth) < 20
+
+
+# --- lambda_handler
+
+# What the Lambda runtime does: it imports the module by its file's name, finds the handler by its
+# own, and calls it for one event after the other, with the trace of each in the environment.
+RUNTIME = """
+import gc, importlib, json, os, sys
+module, name = os.environ["_HANDLER"].rsplit(".", 1)
+handler = getattr(importlib.import_module(module), name)
+smasync = sys.modules["smasync"]
+
+class Context:
+    aws_request_id, memory_limit_in_mb = "52fdfc07", 128
+
+for number, line in enumerate(sys.stdin):
+    os.environ["_X_AMZN_TRACE_ID"] = f"Root=1-{number}"
+    try:
+        print(json.dumps(["returned", handler(json.loads(line), Context())]))
+    except Exception as error:
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        print(json.dumps(["raised", kinds, str(error)]))
+print(sum(type(thing) is smasync.Client for thing in gc.get_objects()))
+"""
+
+
+def function(server: Emulator, events: list[Any], **environ: str | None) -> tuple[list[Any], int]:
+    """What a function made of smasync.py returns or raises for each event; how many clients."""
+    bare = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+    whole: dict[str, str | None] = {
+        **bare,
+        **environment(server),
+        "PYTHONPATH": str(MODULE.parent),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_LAMBDA_FUNCTION_NAME": "enqueue",
+        "_HANDLER": "smasync.lambda_handler",
+        **environ,
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RUNTIME],
+        env={name: value for name, value in whole.items() if value is not None},
+        input="".join(json.dumps(event) + "\n" for event in events),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    *results, clients = map(json.loads, done.stdout.splitlines())
+    return results, clients
+
+
+@pytest.fixture
+def server():
+    with Emulator() as running:
+        yield running
+
+
+BODIES: dict[str, tuple[Any, bytes]] = {
+    # Body in the event, and what arrives
+    "base64": (base64.b64encode(bytes(range(256))).decode(), bytes(range(256))),
+    "an object": ({"values": [1, "é", None]}, rb'{"values": [1, "\u00e9", null]}'),
+    "an array": ([1.5, {"a": True}], b'[1.5, {"a": true}]'),
+}
+
+
+def test_an_event_s_body_is_base64_or_json_to_be_sent(server):
+    events = [{"EndpointName": "x", "Body": body} for body, _ in BODIES.values()]
+    results, _ = function(server, events)
+    assert [how for how, _ in results] == ["returned"] * len(BODIES)
+    assert [inference.body for inference in server.ledger] == [sent for _, sent in BODIES.values()]
+
+
+def test_an_event_is_the_members_and_the_answer_is_the_operation_s(server):
+    members = {**CALL, "ContentType": "text/csv", "RequestTTLSeconds": 60, "InferenceId": "my-id"}
+    ((_, answer),), _ = function(server, [members])
+    (inference,) = server.ledger
+    assert inference.members == {**members, "RequestTTLSeconds": "60"}
+    assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 202
+    assert answer == {
+        "OutputLocation": inference.output_location,
+        "FailureLocation": inference.failure_location,
+        "InferenceId": "my-id",
+    }
+
+
+def test_one_client_and_one_connection_serve_all_invocations(server):
+    events: list[Any] = [CALL] * 5
+    events[2] = {"EndpointName": "x"}  # an error does not cost the client
+    results, clients = function(server, events)
+    assert [how for how, *_ in results] == ["returned"] * 2 + ["raised"] + ["returned"] * 2
+    assert (clients, server.connections, len(server.ledger)) == (1, 1, 4)
+
+
+def test_each_invocation_passes_on_its_own_trace(server):
+    function(server, [CALL] * 3)
+    traces = [received.header("x-amzn-trace-id") for received in server.requests]
+    assert traces == ["Root=1-0", "Root=1-1", "Root=1-2"]
+
+
+BAD_EVENTS: dict[str, tuple[Any, str]] = {
+    "null": (None, "not a JSON object"),
+    "an array": ([CALL], "not a JSON object"),
+    "text": ("EndpointName", "not a JSON object"),
+    "a number": (5, "not a JSON object"),
+    "an empty object": ({}, "EndpointName: is required"),
+    "a misspelt member": ({**CALL, "endpointName": "x"}, "did you mean EndpointName"),
+    "not base64": ({"EndpointName": "x", "Body": "?"}, "base64"),
+    "Body is a number": ({"EndpointName": "x", "Body": 5}, "Body: expected"),
+    "Body is empty": ({"EndpointName": "x", "Body": ""}, "Body: 0 bytes is under 1"),
+}
+
+
+def test_a_wrong_event_is_a_param_validation_error_and_nothing_is_sent(server):
+    results, _ = function(server, [event for event, _ in BAD_EVENTS.values()])
+    assert len(results) == len(BAD_EVENTS)
+    for (how, kinds, message), (_, words) in zip(results, BAD_EVENTS.values()):
+        assert (how, kinds[0]) == ("raised", "ParamValidationError") and words in message
+    assert server.requests == []
+
+
+def test_what_the_service_refuses_is_raised_in_its_class(server):
+    server.fail(emu.status(400, "ValidationError", "words"), emu.status(403, "AccessDenied", "no"))
+    results, _ = function(server, [CALL, CALL])
+    assert [kinds[0] for _, kinds, _ in results] == ["ValidationError", "ClientError"]
+    assert all("ClientError" in kinds and "Error" in kinds for _, kinds, _ in results)
+
+
+def test_a_function_without_a_region_says_so_each_time(server):
+    no_region = {"AWS_REGION": None, "AWS_DEFAULT_REGION": None}
+    results, clients = function(server, [CALL, CALL], **no_region)
+    assert [kinds[0] for _, kinds, _ in results] == ["ConfigurationError"] * 2
+    assert clients == 0 and server.requests == []
