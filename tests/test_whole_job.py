@@ -1420,10 +1420,10 @@ def asked(raw: bytes) -> tuple[int, int | None]:
     return int(match[1]), int(match[2]) + 1 if match[2] else None
 
 
-def whole(data: bytes, *lines: str, size: int | None = None) -> bytes:
+def whole(data: bytes, *lines: str, size: int | None = None, etag: str = VERSION) -> bytes:
     """The answer with all of an object, whose size may be said to be another."""
     length = f"Content-Length: {len(data) if size is None else size}"
-    return message("HTTP/1.1 200 OK", f"ETag: {VERSION}", *lines, length, body=data)
+    return message("HTTP/1.1 200 OK", f"ETag: {etag}", *lines, length, body=data)
 
 
 def part(
@@ -1523,6 +1523,17 @@ def test_a_result_has_the_metadata_of_its_first_answer(tmp_path):
 
 
 ALL, CUT = len(DATA), 400
+
+
+@pytest.mark.parametrize("where", WHERES)
+def test_a_download_that_broke_before_its_first_byte_begins_afresh(tmp_path, where):
+    old, etag = whole(b"", size=ALL * 2), '"version 2"'
+    new, rest = whole(DATA[:CUT], size=ALL, etag=etag), part(DATA, CUT, ALL, etag=etag)
+    with playing([old], [new], [rest]) as running, connected(running.url) as client:
+        assert fetched(client, where, tmp_path) == DATA
+    assert b'If-Match: "version 2"' in running.requests[2]
+
+
 LIES = {
     # what is answered to "the rest from byte 400 on, please"
     "everything": whole(DATA),
