@@ -326,6 +326,28 @@ def test_what_ends_a_thread_ends_the_loop_and_is_raised_there():
         within(lambda: list(outcomes), 10.0)
 
 
+def test_what_ends_a_thread_ends_the_loop_while_another_request_is_being_taken():
+    taking, taken, stops = threading.Event(), [0], [Stop()]
+
+    def transport(request, *, timeout=None):
+        assert taking.wait(PATIENCE)
+        if stops:
+            raise stops.pop()
+        return accept(request)
+
+    def requests():
+        for request in itertools.cycle(calls(1)):
+            taken[0] += 1
+            yield request
+            taking.set()
+            time.sleep(0.2)
+
+    outcomes = client_of(transport).invoke_many(requests(), concurrency=2)
+    with pytest.raises(Stop):
+        within(lambda: collections.deque(outcomes, 0), 10.0)
+    assert taken[0] <= 2
+
+
 @few
 @given(st.integers(0, 40), st.integers(1, 8), st.sampled_from([KeyError("x"), Stop("x")]))
 def test_what_the_iterable_raises_comes_after_all_outcomes(count, concurrency, failure):
@@ -757,6 +779,23 @@ def test_whoever_leaves_the_loop_leaves_no_thread_and_no_request_behind(leave, c
     taken = 500 - len(list(requests))
     assert len(sent) <= taken
     assert len(sent) == 500 if leave is consume else taken <= 1 + 2 * concurrency
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+def test_a_loop_is_left_while_a_request_is_being_taken(leave):
+    """The iterable takes its time for the second one, and never ends."""
+    before, taken = set(threading.enumerate()), [0]
+
+    def requests():
+        for request in itertools.cycle(calls(1)):
+            taken[0] += 1
+            yield request
+            time.sleep(0.2)
+
+    outcomes = [client_of(accept).invoke_many(requests(), concurrency=2)]
+    within(lambda: leave(outcomes.pop()), 10.0)
+    assert set(threading.enumerate()) <= before
+    assert taken[0] <= 2
 
 
 @pytest.mark.parametrize("end", ["nothing", "close", "del"])

@@ -872,7 +872,7 @@ UPLOAD_FAULTS = {
 @pytest.mark.parametrize("kind", TWICE)
 @pytest.mark.parametrize("faults", UPLOAD_FAULTS.values(), ids=UPLOAD_FAULTS)
 def test_each_attempt_sends_the_input_from_its_start(server, client, source, kind, faults):
-    source.write_bytes(os.urandom(8 * MIB))  # more than what is under way in all buffers
+    source.write_bytes(os.urandom(8 * MIB))  # so much that it is still under way
     server.fail(*faults)
     with input_of(source, kind) as (data, content):
         client.put_input(data, OUTPUT)
@@ -1276,7 +1276,7 @@ def test_a_failure_that_appears_between_two_looks_ends_the_wait(server):
     assert timeline.now <= 13
 
 
-def test_a_wait_goes_on_while_s3_cannot_be_reached(server):
+def test_a_wait_goes_on_while_s3_cannot_be_reached():
     port = free_port()
     later = Emulator(port=port)
     later.put(OUTPUT, DATA)
@@ -1328,7 +1328,7 @@ def test_a_wait_in_vain_says_where_how_long_and_what_the_last_trouble_was(answer
     assert error.location == OUTPUT and error.waited == timeline.now and 59.5 < timeline.now <= 60
     assert OUTPUT in str(error)
     cause = error.__cause__
-    assert type(cause) is (kind or type(None)) or isinstance(cause, kind)
+    assert isinstance(cause, kind or type(None))
     assert cause is None or (str(cause) in str(error) and getattr(cause, "status", None) == status)
 
 
@@ -1397,10 +1397,8 @@ def test_a_download_that_stalls_beyond_the_deadline_is_given_up():
         sock.sendall(message("HTTP/1.1 200 OK", "Content-Length: 1000"))
         silent(sock)
 
-    with (
-        RawServer(serve) as running,
-        connected(running.url, read_timeout=0.3, **REAL_TIME) as client,
-    ):
+    hasty = {"read_timeout": 0.3, **REAL_TIME}
+    with RawServer(serve) as running, connected(running.url, **hasty) as client:
         started = time.monotonic()
         raised_by(lambda: client.wait(ACCEPTED, timeout=0.3), TransportError, ResultTimeout)
         assert time.monotonic() - started < 4, "it goes on for ever so many time limits"
@@ -1558,10 +1556,8 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_wrong_answer_to_a_range_is_an_error_and_no_result(tmp_path, lie, where):
     (tmp_path / "result").write_bytes(b"old")
-    with (
-        playing([whole(DATA[:CUT], size=ALL)], [lie]) as running,
-        connected(running.url) as client,
-    ):
+    scripts = [whole(DATA[:CUT], size=ALL)], [lie]
+    with playing(*scripts) as running, connected(running.url) as client:
         raised_by(lambda: fetched(client, where, tmp_path), TransportError, ClientError)
         assert len(running.requests) >= 2
     assert os.listdir(tmp_path) == ["result"]
@@ -1595,10 +1591,8 @@ def test_a_result_that_never_has_its_size_is_an_error_in_the_end(tmp_path, where
         f"Content-Range: bytes {ALL}-{ALL + 8}/{ALL + 9}",
     ]
     nothing = message("HTTP/1.1 206 Partial Content", *lines)
-    with (
-        playing([whole(DATA, size=ALL + 9)], [nothing]) as running,
-        connected(running.url) as client,
-    ):
+    scripts = [whole(DATA, size=ALL + 9)], [nothing]
+    with playing(*scripts) as running, connected(running.url) as client:
         error = raised_by(lambda: fetched(client, where, tmp_path), TransportError)
         assert OUTPUT in str(error) and len(running.requests) < 100
     assert not (tmp_path / "result").exists() or where == "file"
