@@ -777,7 +777,7 @@ def parse_location(location: str) -> tuple[str, str]:
             key = ""
     named = scheme == "s3" and re.fullmatch(BUCKET_FORM, bucket)
     if not named or not key or re.search(r"[\0-\x1f\x7f\ud800-\udfff]", key):
-        shown = str(location)[:80]
+        shown = str(location).rpartition("@")[2].partition("?")[0][:80]
         raise ParamValidationError(
             f"location {shown!r} is not s3://bucket/key: the bucket's name has 3 to 63 lower-case "
             "letters, digits, dots and hyphens, the key is not empty and has no control characters"
@@ -1835,7 +1835,6 @@ READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip do
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
-BUFFER_BYTES = 1 << 23  # that may be on their way in the system's buffers, more or less
 MAX_IDLE_CONNECTIONS = 64
 MAX_ROUTES = 1000  # to hosts, remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
@@ -1864,8 +1863,11 @@ class _Wire(io.RawIOBase):
 
     def linger(self) -> None:
         """All is sent, as far as we know: allow for what the system has still to send."""
-        if self.deadline is not None:
-            self.deadline += self.limit * (min(self.moved, BUFFER_BYTES) // STRETCH_BYTES)
+        from socket import SO_SNDBUF, SOL_SOCKET
+
+        if self.deadline is not None and self.moved >= STRETCH_BYTES:
+            buffered = min(self.moved, self.sock.getsockopt(SOL_SOCKET, SO_SNDBUF))
+            self.deadline += self.limit * buffered / STRETCH_BYTES
 
     def armed(self) -> socket.socket:
         """The socket, told to wait no longer than is left."""
@@ -2087,8 +2089,7 @@ class UrllibTransport:
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
         stage, line = "connect", None
         try:
-            limit = self._limit(self.connect_timeout, until)
-            wire = _Wire(socket.create_connection(address, limit), self.monotonic)
+            wire = _Wire(self._socket(address, until), self.monotonic)
             line = _Line(wire)
             wire.allow(self._limit(self.connect_timeout, until))
             wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -2108,6 +2109,27 @@ class UrllibTransport:
                 raise transport_error(stage, error, route.server) from error
             raise
         return line
+
+    def _socket(self, address: tuple[str, int], until: float) -> socket.socket:
+        """A connection to the first of the host's addresses that answers."""
+        import socket
+
+        failure: OSError = ConnectionRefusedError("the host has no address")
+        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            sock = None
+            try:
+                sock = socket.socket(family, kind, protocol)
+                sock.settimeout(self._limit(self.connect_timeout, until))
+                sock.connect(place)
+                return sock
+            except OSError as error:
+                failure = error
+                if sock:
+                    sock.close()
+            if self.monotonic() >= until:
+                break
+        raise failure
 
     def _tls(self) -> ssl.SSLContext:
         """TLS 1.2 or newer, certificates verified; built once: reading the CAs takes long."""
@@ -3198,7 +3220,7 @@ class Client:
         """
         places, download = locations_in(accepted), waited_for(timeout, file)
         try:
-            return self._wait(places, download, timeout)
+            return self._wait(places, download, float(min(timeout, NO_LIMIT_SECONDS)))
         except BaseException:
             download.abandon()
             raise
@@ -3309,7 +3331,7 @@ class Client:
                 if result is not None:
                     return result
             except (ClientError, TransportError) as error:
-                if not passes(error):
+                if not passes(error, download.begun):
                     raise
                 trouble, log = error, logger(WARNING)
                 if log and not warned:
@@ -3542,9 +3564,10 @@ def waited_for(timeout: float, file: str | os.PathLike[str] | BinaryIO | None) -
     return _Download(file)
 
 
-def passes(error: ClientError | TransportError) -> bool:
+def passes(error: ClientError | TransportError, begun: bool) -> bool:
     """Whether what went wrong may be over at the next look, as a 403 is once there is a result."""
-    return retry_kind(error) is not None or (isinstance(error, ClientError) and is_absent(error))
+    absent = isinstance(error, ClientError) and is_absent(error)
+    return retry_kind(error) is not None or (absent and not begun)
 
 
 def upload_headers(location: str, content_type: str | None, kms_key: str | None) -> Headers:
@@ -3574,12 +3597,12 @@ class _Upload:
         self.path = data if isinstance(data, (str, os.PathLike)) else None
         if self.path is not None and not os.path.isfile(self.path):
             raise ParamValidationError(
-                f"{str(self.path)[:200]!r} is not the path of a file that can be read twice; what "
+                f"{str(self.path)[:80]!r} is not the path of a file that can be read twice; what "
                 "comes from a pipe has to be saved first, and text to be sent is text.encode()"
             )
         self.file: Any = data
         if isinstance(data, (bytes, bytearray, memoryview)):
-            self.file = io.BytesIO(data)
+            self.file = io.BytesIO(bytes(data))
         elif self.path is None and not (hasattr(data, "seekable") and data.seekable()):
             raise ParamValidationError(
                 f"data: {type(data).__name__} cannot be read twice; save it to a file, or read it "
@@ -3809,7 +3832,7 @@ class _Many:
         """The next request; None when there are no more."""
         with self.lock:
             taken = None if self.ended else next(self.requests, None)
-            self.ended = taken is None
+            self.ended = self.ended or taken is None  # it may have been set in between
             return taken
 
     def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome:
@@ -4069,8 +4092,11 @@ class _Bulk:
     """
 
     def __init__(self, manifest: str, results: BinaryIO, retry_failed: bool, quiet: bool) -> None:
-        if not os.path.isfile(manifest):
-            raise ParamValidationError(f"{manifest}: is not a file; it is read more than once")
+        for path in (manifest, results.name):
+            if not os.path.isfile(path):
+                raise ParamValidationError(
+                    f"{path}: is not a file that can be read more than once"
+                )
         lock_file(results)
         self.manifest, self.results, self.lock = manifest, results, allocate_lock()
         self.stopped: object = None
@@ -4174,6 +4200,8 @@ class _Bulk:
             self.stopped = self.stopped or "interrupted"
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            return lambda: None
         try:
             before = signal.signal(signal.SIGINT, stop)
         except ValueError:  # this is not the main thread, which alone can be interrupted

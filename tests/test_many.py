@@ -977,7 +977,7 @@ client = Client("us-east-1", aws_access_key_id="AKIDEXAMPLE", aws_secret_access_
                 environ={{}}, transport=lambda request, *, timeout=None: answer)
 
 def run(count):
-    rows = ({{"EndpointName": "x", "Body": b"%d" % n, "InferenceId": str(n)}} for n in range(count))
+    rows = ({{"EndpointName": "x", "Body": b"%d" % number}} for number in range(count))
     return sum(outcome.answer is not None for outcome in client.invoke_many(rows))
 
 run(1)  # what is loaded at the first call is no growth

@@ -1994,3 +1994,19 @@ def test_what_the_model_wrote_is_in_no_repr_and_not_in_the_log(server, caplog):
     for text in (repr(result), str(result), caplog.text):
         assert not any(secret in text for secret in (*SECRETS.values(), CONTENT.decode()))
     assert "GetObject" in caplog.text
+
+
+@pytest.mark.parametrize("refusal", [(404, "NoSuchKey"), (403, "AccessDenied")])
+def test_a_result_that_vanishes_half_way_is_not_waited_for(refusal):
+    status, code = refusal
+    gone = Response(status, (), f"<Error><Code>{code}</Code></Error>".encode())
+    answers = [Response(200, (("Content-Length", "10"),), b"12345", False)]
+    naps: list[float] = []
+    client = smasync.Client(
+        "us-east-1", credentials=smasync.Credentials("AKIDEXAMPLE", "secret"), environ={},
+        transport=lambda request, **options: answers.pop() if answers else gone, sleep=naps.append,
+    )  # fmt: skip
+    with pytest.raises(smasync.ClientError) as raised:
+        client.wait({"OutputLocation": "s3://my-bucket/out"})
+    assert raised.value.code == code
+    assert sum(naps) < 1
