@@ -1955,6 +1955,12 @@ class _Line(io.BufferedReader):
             wire.stretch(sent)
             left = left[sent:]
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """So many bytes; http.client takes a chunk's size of -1 for "all that ever comes"."""
+        if size is None or size < 0:
+            raise ValueError("a size below 0")
+        return super().read(size)
+
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
         self.wire.deadline = None
@@ -2344,7 +2350,7 @@ def transport_error(stage: str, error: Exception, host: str) -> TransportError:
 def _positive(seconds: float) -> float:
     if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ConfigurationError(f"a time limit of {seconds!r} is not a number of seconds above 0")
-    return seconds
+    return min(seconds, NO_LIMIT_SECONDS)
 
 
 def transports(
@@ -3866,7 +3872,8 @@ class _Many:
         """The next request; None when there are no more."""
         with self.lock:
             taken = None if self.ended else next(self.requests, None)
-            self.ended = self.ended or taken is None  # it may have been set in between
+            if taken is None:  # and never back to False: it may have been set in between
+                self.ended = True
             return taken
 
     def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome:
@@ -3919,7 +3926,7 @@ def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str
     global _lambda_client
     if _lambda_client is None:
         _lambda_client = Client()
-    return _lambda_client.invoke_endpoint_async(**members_in(event))
+    return _lambda_client._send(_lambda_client._invocation(members_in(event)))
 
 
 def members_in(document: object) -> dict[str, Any]:
@@ -3970,6 +3977,9 @@ EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    for name in ("stdout", "stderr"):  # whoever started us may have closed them
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal knows UTF-8
@@ -4064,7 +4074,7 @@ def _run_invoke(options: Namespace) -> int:
     if waits:
         waited_for(options.wait, options.output_file)  # before anything is sent
     with _client(options) as client:
-        answer = client.invoke_endpoint_async(**_members(options))
+        answer = client._send(client._invocation(_members(options)))
         del answer["ResponseMetadata"]
         print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
         return _show_result(client, answer, options.wait, options) if waits else 0
@@ -4274,7 +4284,7 @@ def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
         try:
             entry = json.loads(text)
             found = int(entry["Line"]), str(entry["Hash"]), "Error" not in entry
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             if text.endswith(b"\n") or not RESULT_START.startswith(text[: len(RESULT_START)]):
                 raise ParamValidationError(
                     f"{file.name}, line {count}: is nothing that bulk wrote; is it the right file?"
