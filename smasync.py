@@ -1876,10 +1876,10 @@ class _Wire(io.RawIOBase):
             buffered = min(self.moved, self.sock.getsockopt(SOL_SOCKET, SO_SNDBUF))
             self.deadline += self.limit * buffered / STRETCH_BYTES
 
-    def check_deadline(self) -> float:
+    def check_deadline(self, is_over: bool = False) -> float:
         """The seconds that are left; raises socket.timeout when none are."""
         left = 0.0 if self.deadline is None else self.deadline - self.monotonic()
-        if left <= 0 and self.deadline is not None:
+        if is_over or (left <= 0 and self.deadline is not None):
             from socket import timeout  # an alias of TimeoutError from Python 3.10 on
 
             raise timeout("the time limit is over")
@@ -1897,9 +1897,11 @@ class _Wire(io.RawIOBase):
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
-            poll.poll(seconds * 1000)
+            ready: Any = poll.poll(seconds * 1000)
         else:  # Windows
-            select.select([] if writing else [self.sock], [self.sock][:writing], [], seconds)
+            read, write = [self.sock][writing:], [self.sock][:writing]
+            ready = any(select.select(read, write, [], seconds))
+        self.check_deadline(is_over=not ready)
 
     def readable(self) -> bool:
         return True
@@ -3363,17 +3365,20 @@ class Client:
     def _wait(self, places: tuple[str, str], download: _Download, timeout: float) -> Result:
         """Look, and look again, less and less often."""
         started, warned = self._monotonic(), False
+        trouble: ClientError | TransportError | None = None
         deadline = started + timeout if timeout < NO_LIMIT_SECONDS else None
         while True:
-            trouble: ClientError | TransportError | None = None
             try:
                 result = self._look(places, download, deadline)
                 if result is not None:
                     return result
+                trouble = None
             except (ClientError, TransportError) as error:
                 if not passes(error, download.begun):
                     raise
-                trouble, log = error, logger(WARNING)
+                if trouble is None or isinstance(error, ClientError):
+                    trouble = error  # the last look may be cut short: what S3 said counts for more
+                log = logger(WARNING)
                 if log and not warned:
                     log.warning("still waiting for %s: %s", places[0], error)
                 warned = True

@@ -2010,3 +2010,25 @@ def test_a_result_that_vanishes_half_way_is_not_waited_for(refusal):
         client.wait({"OutputLocation": "s3://my-bucket/out"})
     assert raised.value.code == code
     assert sum(naps) < 1
+
+
+def test_a_last_look_that_is_cut_short_does_not_hide_the_403():
+    now, looks = [0.0], []
+    denied = Response(403, (), b"<Error><Code>AccessDenied</Code></Error>")
+
+    def slow(request: Any, *, timeout: float) -> Response:
+        looks.append(timeout)
+        now[0] += min(timeout, 0.15)  # a network on which the last look has too little time
+        if timeout < 0.15:
+            raise smasync.TransportError("no answer", kind="timeout")
+        return denied
+
+    client = smasync.Client(
+        "us-east-1", credentials=smasync.Credentials("AKIDEXAMPLE", "secret"), environ={},
+        transport=slow, monotonic=lambda: now[0],
+        sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
+    )  # fmt: skip
+    with pytest.raises(smasync.ClientError) as raised:
+        client.wait({"OutputLocation": "s3://my-bucket/out"}, timeout=10)
+    assert min(looks) < 0.15 < max(looks)
+    assert "s3:ListBucket" in raised.value.hint
