@@ -61,6 +61,7 @@ from _thread import allocate_lock  # threading.Lock, without the rest of threadi
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import http.client
+    import re
     import socket
     import ssl
     from argparse import ArgumentParser, Namespace
@@ -645,13 +646,21 @@ def _limit_problem(member: Member, value: Any) -> str | None:
         return f"{size}{unit} is under {member.minimum}"
     if not member.pattern:
         return None
-    import re
-
-    start = re.match(member.pattern, value)
+    start = _compiled[member.pattern,].match(value)
     position = start.end() if start else 0
     if start and position == len(value):
         return None
     return f"the character at position {position} does not fit the pattern {member.pattern}"
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """The regular expression; re's own memory of it takes twice the time."""
+    import re
+
+    return re.compile(pattern)
+
+
+_compiled = _Remembered(compiled)
 
 
 # --- 4. Endpoints ------------------------------------------------------------
@@ -973,6 +982,9 @@ def split_url(url: str) -> tuple[str, str, str]:
     host, _, path = rest.partition("/")
     default_port = ":443" if scheme == "https" else ":80"
     return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
+
+
+_split_url = _Remembered(split_url)
 
 
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
@@ -1564,31 +1576,24 @@ def clock_skew(response: Response, sent_at: float, received_at: float) -> float 
     """
     if received_at - sent_at > SLOW_ROUND_TRIP_SECONDS or response.header("age") is not None:
         return None
-    seconds = http_date(response.header("date"))
+    seconds: float | None = _http_date[response.header("date"),]
     if seconds is None or int(seconds) not in DATES:
         return None
     return seconds - (sent_at + received_at) / 2
 
 
-# The last Date that was read: answers of the same second have the same one.
-_last_date: tuple[str | None, float | None] = (None, None)
-
-
 def http_date(text: str | None) -> float | None:
     """Epoch seconds of an HTTP date; None for what is not one."""
-    global _last_date
-    last_text, seconds = _last_date
-    if text == last_text:
-        return seconds
     from email.utils import mktime_tz, parsedate_tz
 
     try:
         parsed = parsedate_tz(text or "")
-        seconds = None if parsed is None else float(mktime_tz(parsed))
+        return None if parsed is None else float(mktime_tz(parsed))
     except (ValueError, OverflowError, IndexError, TypeError):
-        seconds = None
-    _last_date = (text, seconds)
-    return seconds
+        return None
+
+
+_http_date = _Remembered(http_date)  # answers of the same second have the same one
 
 
 # === PART II: THE WORLD ======================================================
@@ -1968,7 +1973,8 @@ class _Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         while True:
-            self.check_deadline()
+            if self.deadline is not None:
+                self.check_deadline()
             try:
                 count = self.sock.recv_into(buffer)
             except OSError as error:
@@ -2066,11 +2072,12 @@ class _Idle:
         """A line for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
-                waiting = self.waiting
-                found = next((i for i in range(len(waiting))[::-1] if waiting[i][0] == key), None)
-                if found is None:
+                for place in reversed(range(len(self.waiting))):
+                    if self.waiting[place][0] == key:
+                        _, since, line = self.waiting.pop(place)
+                        break
+                else:
                     return None
-                _, since, line = waiting.pop(found)
             if now - since < MAX_IDLE_SECONDS and line.is_quiet():
                 return line
             line.hang_up()
@@ -2133,7 +2140,8 @@ class UrllibTransport:
         if not request.url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
         until = self.monotonic() + timeout if timeout else float("inf")
-        host = split_url(request.url)[0]
+        host, target, query = _split_url[request.url,]
+        target += f"?{query}" if query or request.url.endswith("?") else ""
         route = self._route(request.url.partition(":")[0], host)
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
@@ -2141,7 +2149,7 @@ class UrllibTransport:
         line = idle.take(key, self.monotonic()) or self._connect(route, host, until)
         try:
             line.wire.allow(self._limit(self.read_timeout, until))
-            answer = _exchange(line, route, request, host)
+            answer = _exchange(line, route, request, host, target)
             body, complete = self._body(answer, sink, line.wire)
         except BaseException:
             line.hang_up()
@@ -2151,8 +2159,10 @@ class UrllibTransport:
             idle.give(key, self.monotonic(), line)
         else:
             line.hang_up()
-        headers = tuple([(name, header_text(value)) for name, value in answer.getheaders()])
-        return Response(answer.status, headers, body, complete)
+        headers = [
+            pair if pair[1].isascii() else header_text(*pair) for pair in answer.getheaders()
+        ]
+        return Response(answer.status, tuple(headers), body, complete)
 
     def close(self) -> None:
         """Close the connections that wait for another request; the transport stays usable."""
@@ -2290,13 +2300,14 @@ def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
         )  # fmt: skip
 
 
-def _exchange(line: _Line, route: _Route, request: Request, host: str) -> http.client.HTTPResponse:
+def _exchange(
+    line: _Line, route: _Route, request: Request, host: str, target: str
+) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
     import http.client
 
-    headers, (_, target, query) = request.headers, split_url(request.url)
-    target += f"?{query}" if query or request.url.endswith("?") else ""
-    if "host" not in [name.lower() for name, _ in headers]:
+    headers = request.headers
+    if not _host_and_signature[tuple([name for name, _ in headers])][0]:
         headers = (("Host", host), *headers)
     if route.is_proxy and route.scheme == "http":
         headers += route.headers  # a tunnel's proxy has had them, and nobody else may have them
@@ -2334,14 +2345,24 @@ def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
 
 def head(method: str, target: str, headers: Headers) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
-    start, names = f"{method} {target} HTTP/1.1", [name for name, _ in headers]
-    lines = [start, *[f"{name}: {value}" for name, value in headers]]
-    # Where all is plain no line has to be looked at by itself, which takes thrice the time.
-    words, text = "".join(names), "".join(lines)
-    plain = method and target and all(names) and (start + words).isascii() and text.isprintable()
-    if not plain or " " in words or ":" in words or start.count(" ") != 2:
+    start = f"{method} {target} HTTP/1.1"
+    text = "\r\n".join([start, *[f"{name}: {value}" for name, value in headers], "", ""])
+    # One look at all of it takes less time than one at each line.
+    breaks = len(headers) + 2
+    plain = text.isascii() and text.count("\r") == text.count("\n") == breaks and "\0" not in text
+    plain = plain and start.isprintable() and len(start.split()) == 3 == start.count(" ") + 1
+    if not plain or not _are_tokens[tuple([name for name, _ in headers])]:
         _check_lines(start, headers)
-    return "\r\n".join([*lines, "", ""]).encode()
+    return text.encode()
+
+
+def are_tokens(*names: str) -> bool:
+    """Whether headers can have these names."""
+    text = "".join(names)
+    return all(names) and text.isascii() and text.isprintable() and not {" ", ":"} & set(text)
+
+
+_are_tokens = _Remembered(are_tokens)
 
 
 def _check_lines(start: str, headers: Headers) -> None:
@@ -2482,12 +2503,12 @@ def is_local(host: str, others: frozenset[str] = METADATA_HOSTS) -> bool:
         return name == "localhost"
 
 
-def header_text(value: str) -> str:
-    """A header's value, which http.client reads as Latin-1, as the UTF-8 that AWS sends."""
+def header_text(name: str, value: str) -> tuple[str, str]:
+    """A header, whose value http.client reads as Latin-1, as the UTF-8 that AWS sends."""
     try:
-        return value if value.isascii() else value.encode("latin-1").decode()
+        return name, value.encode("latin-1").decode()
     except UnicodeError:
-        return value
+        return name, value
 
 
 # --- 10. Credentials ---------------------------------------------------------
@@ -3218,6 +3239,7 @@ class Client:
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
+        self._in_lambda = bool(settings.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
     def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
         if given is None:
@@ -3518,9 +3540,8 @@ class Client:
         """The request as all its attempts have it."""
         headers = [("amz-sdk-invocation-id", invocation or invocation_id())]
         headers.append(("User-Agent", self._user_agent))
-        trace = trace_header(self._settings.environ)
-        if trace:
-            headers.append(("X-Amzn-Trace-Id", trace))
+        if self._in_lambda:
+            headers += trace_header(self._settings.environ)
         return Request(request.method, request.url, (*request.headers, *headers), request.body)
 
     def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
@@ -3537,7 +3558,7 @@ class Client:
         skew = clock_skew(response, sent_at, received_at)
         if skew is not None:
             self._skew = skew
-        server_time = http_date(response.header("date"))
+        server_time = _http_date[response.header("date"),]
         return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
 
     def _retry_kind(
@@ -3606,14 +3627,12 @@ def invocation_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def trace_header(environ: Mapping[str, str]) -> str:
-    """The value of X-Amzn-Trace-Id, by which Lambda notices functions that call each other."""
-    trace = environ.get("_X_AMZN_TRACE_ID") if environ.get("AWS_LAMBDA_FUNCTION_NAME") else ""
-    if not trace:
-        return ""
+def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """X-Amzn-Trace-Id, by which Lambda notices functions that call each other without end."""
     from urllib.parse import quote
 
-    return quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
+    trace = quote(environ.get("_X_AMZN_TRACE_ID") or "", errors="replace", safe="-=;:+&[]{}\"',")
+    return [("X-Amzn-Trace-Id", trace)] if trace else []
 
 
 def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
