@@ -1914,14 +1914,15 @@ WOULD_BLOCK = ("BlockingIOError", "SSLWantReadError", "SSLWantWriteError")  # ss
 class _Wire(io.RawIOBase):
     """A connected socket with one deadline for whatever is read or written until the next one.
 
-    The socket itself never blocks: that takes half as many calls of the system as its timeouts.
+    The socket itself never blocks: each time limit of its own would take another call of the
+    system, of which each lets go of the interpreter's lock.
     """
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
         sock.setblocking(False)
         self.sock, self.monotonic, self.ended = sock, monotonic, False
         self.deadline: float | None = None  # None: do not wait at all
-        self.limit, self.moved = 0.0, 0
+        self.limit, self.moved, self.is_answer_due = 0.0, 0, False
 
     def allow(self, seconds: float) -> None:
         """Set the deadline, `seconds` from now."""
@@ -1933,8 +1934,9 @@ class _Wire(io.RawIOBase):
         if self.moved // STRETCH_BYTES > before:
             self.deadline = self.monotonic() + self.limit
 
-    def linger(self) -> None:
+    def expect_answer(self) -> None:
         """All is sent, as far as we know: allow for what the system has still to send."""
+        self.is_answer_due = True
         if self.deadline is not None and self.moved >= STRETCH_BYTES:
             from socket import SO_SNDBUF, SOL_SOCKET
 
@@ -1950,14 +1952,17 @@ class _Wire(io.RawIOBase):
             raise timeout("the time limit is over")
         return left
 
-    def wait(self, error: OSError, writing: bool = False) -> None:
+    def wait_for(self, error: OSError, writing: bool) -> None:
         """Wait for what an operation wants that would have blocked; raises any other error."""
-        import select
-
         wanted = type(error).__name__  # TLS may have to write before it can read, and vice versa
         if wanted not in WOULD_BLOCK:
             raise error
-        writing = wanted == "SSLWantWriteError" or (writing and wanted == "BlockingIOError")
+        self.wait(wanted == "SSLWantWriteError" or (writing and wanted == "BlockingIOError"))
+
+    def wait(self, writing: bool) -> None:
+        """Wait until there is something to be read, or room to write."""
+        import select
+
         seconds = self.check_deadline()
         if hasattr(select, "poll"):
             poll = select.poll()
@@ -1972,6 +1977,9 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.is_answer_due and self.deadline is not None:
+            self.is_answer_due = False
+            self.wait(writing=False)  # it cannot be here yet: to find that out takes longer
         while True:
             if self.deadline is not None:
                 self.check_deadline()
@@ -1980,7 +1988,7 @@ class _Wire(io.RawIOBase):
             except OSError as error:
                 if self.deadline is None and type(error).__name__ in WOULD_BLOCK:
                     return None
-                self.wait(error)
+                self.wait_for(error, writing=False)
                 continue
             self.ended = count == 0
             return count
@@ -2018,7 +2026,7 @@ class _Line(io.BufferedReader):
             try:
                 sent = wire.sock.send(left[:PIECE_BYTES])
             except OSError as error:
-                wire.wait(error, writing=True)
+                wire.wait_for(error, writing=True)
                 continue
             wire.stretch(sent)
             left = left[sent:]
@@ -2319,7 +2327,7 @@ def _exchange(
         except OSError as error:
             failure = error  # the service may have answered, and closed, before it had read all
             break
-    line.wire.linger()
+    line.wire.expect_answer()
     stage = "send" if failure else "read"
     try:
         answer = _answer(line, request.method)
