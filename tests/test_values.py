@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smasync import Credentials, CredentialsError, Request, Response, Signed
+from smasync import Credentials, CredentialsError, Request, Response, Signed, _Remembered
 
 SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "SESSION/TOKEN=="
 HEADERS = (
@@ -135,3 +135,19 @@ def test_a_header_is_found_in_any_case_and_the_first_one_counts():
     assert response.header("x-empty", "default") == ""
     assert response.header("missing") is None
     assert response.header("missing", "default") == "default"
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.text(max_size=1)), max_size=60))
+def test_what_is_remembered_is_what_the_function_returns_and_never_too_much(calls):
+    worked_out = []
+
+    def function(*arguments):
+        worked_out.append(arguments)
+        return list(arguments)
+
+    remembered = _Remembered(function, limit=5)
+    for arguments in calls:
+        assert remembered[arguments] == list(arguments)
+        assert remembered[arguments] is remembered[arguments]
+        assert len(remembered) <= 5
+    assert len(set(calls)) <= len(worked_out) <= len(calls)
