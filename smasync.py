@@ -1044,7 +1044,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     text = "".join(parts)
     if [rare for rare in "\t\r\v\f" if rare in text]:  # sought in one go, and hardly ever there
         text = "".join([start + one_spaced(pairs[place][1]) for start, place in order])
-    return text[1:] + "\n", signed_headers
+    return text[1:] + "\n" * bool(order), signed_headers
 
 
 def one_spaced(value: str) -> str:

@@ -358,6 +358,11 @@ def test_a_content_length_of_zero_is_not_signed(request):
     assert "content-length" not in in_header(request).canonical_request.split("\n")[-2]
 
 
+@pytest.mark.parametrize("headers", [[], [("User-Agent", "me")], [("Content-Length", "0")]])
+def test_where_nothing_is_signed_there_is_no_line(headers):
+    assert smasync.canonical_headers(headers) == ("", "")
+
+
 def test_a_content_length_above_zero_is_signed():
     assert smasync.canonical_headers([("Content-Length", "7")])[1] == "content-length"
 
