@@ -60,6 +60,7 @@ from _thread import allocate_lock  # threading.Lock, without the rest of threadi
 # many MiB. Type names are only ever read by type checkers (typing costs 9 ms).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import hashlib
     import http.client
     import re
     import socket
@@ -1131,25 +1132,27 @@ def signing_key(secret_access_key: str, scope: str) -> bytes:
     return key
 
 
-# The last signing key, as hash states that have taken in its two pads (RFC 2104): it is good for a
-# day, and without it a signature takes twice as long.
-_last_key: tuple[str, str, Any, Any] = ("", "", None, None)
-
-
 def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
-    global _last_key
-    secret, last_scope, inner, outer = _last_key
-    if (secret, last_scope) != (credentials.secret_access_key, scope):
-        import hashlib
-
-        key = signing_key(credentials.secret_access_key, scope).ljust(64, b"\0")
-        inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
-        _last_key = (credentials.secret_access_key, scope, inner, outer)
+    """HMAC (RFC 2104) of the string to sign, under the signing key."""
+    inner, outer = _padded[credentials.secret_access_key, scope]
     inner, outer = inner.copy(), outer.copy()
     inner.update(to_sign.encode())
     outer.update(inner.digest())
     signature: str = outer.hexdigest()
     return signature
+
+
+def padded(secret_access_key: str, scope: str) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """The two hashes of an HMAC under the signing key, which have taken in their pads."""
+    import hashlib
+
+    key = signing_key(secret_access_key, scope).ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+    return inner, outer
+
+
+# A key is good for a day, and making it takes longer than the rest of a signature.
+_padded = _Remembered(padded, limit=10)
 
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
@@ -1901,7 +1904,7 @@ MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundr
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
 MAX_IDLE_CONNECTIONS = 64
-MAX_ROUTES = 1000  # to hosts, remembered
+MAX_ROUTES = 1000  # remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
 # IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
 CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
@@ -2055,8 +2058,10 @@ class _Route:
         self.scheme, self.server, self.is_proxy, self.headers = scheme, server, is_proxy, headers
 
 
-def proxied_route(scheme: str, host: str, proxies: Mapping[str, str]) -> _Route:
-    """The route that urllib.request takes, which knows the exceptions to the rule."""
+def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> _Route:
+    """The route that urllib.request takes, which knows the exceptions to the rule of a proxy."""
+    if scheme not in proxies or is_local(host):
+        return _Route(scheme, host)
     import urllib.request
 
     bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
@@ -2137,8 +2142,8 @@ class UrllibTransport:
         self.connect_timeout = _positive(connect_timeout)
         self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
-        self._proxies = proxies(environment(environ))
-        self._routes: dict[tuple[str, str], _Route] = {}
+        known = proxies(environment(environ))
+        self._routes = _Remembered(lambda scheme, host: route_to(scheme, host, known), MAX_ROUTES)
         self._tls_context: ssl.SSLContext | None = None
 
     def __call__(
@@ -2150,7 +2155,7 @@ class UrllibTransport:
         until = self.monotonic() + timeout if timeout else float("inf")
         host, target, query = _split_url[request.url,]
         target += f"?{query}" if query or request.url.endswith("?") else ""
-        route = self._route(request.url.partition(":")[0], host)
+        route = self._routes[request.url.partition(":")[0], host]
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
         idle, key = self._idle, (route.scheme, route.server, host)
@@ -2179,17 +2184,6 @@ class UrllibTransport:
     def __del__(self) -> None:
         for _, _, line in self._idle.waiting:
             line.hang_up()
-
-    def _route(self, scheme: str, host: str) -> _Route:
-        """The way to a host, found once."""
-        route = self._routes.get((scheme, host))
-        if route is None:
-            direct = scheme not in self._proxies or is_local(host)
-            route = _Route(scheme, host) if direct else proxied_route(scheme, host, self._proxies)
-            if len(self._routes) >= MAX_ROUTES:
-                self._routes.clear()
-            self._routes[scheme, host] = route
-        return route
 
     def _limit(self, seconds: float, until: float) -> float:
         """The seconds that a step may take, when all has to be over by `until`."""
