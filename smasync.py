@@ -1690,32 +1690,33 @@ def parse_shared_file(text: str, which: str, path: str) -> Profiles:
     {'dev': {'region': 'eu-west-1'}}
     """
     sections: Profiles = {}
-    ignored: dict[str, str] = {}  # takes what stands under a name that no tool accepts
-    section: dict[str, str] | None = None
-    target, key = ignored, ""
+    section: Profile | None = None
+    target: Profile = {}  # the section, or what nobody reads
+    key = ""
     for number, line in enumerate(text.split("\n"), 1):
-        content, where = line.strip(), f"{path}, line {number}"
-        if not content or line[0] in "#;":
+        content, where, indented = line.strip(), f"{path}, line {number}", line[:1].isspace()
+        if not content or (content[0] in "#;" and not (indented and key)):
             continue
-        if line[0] == "[":
-            name = _section_name(content, which, where)
-            section, key = sections.setdefault(name, {}) if name else ignored, ""
-        elif line[0].isspace() and key:
+        if indented and key:
             target[key] = _continued(target[key], content, where)
-        elif line[0].isspace() and content[0] not in "#;":
+        elif indented:
             raise ConfigurationError(f"{where}: continues nothing; take the white space away")
-        elif not line[0].isspace():
+        elif content[0] == "[":
+            name, key = _section_name(content, which, where), ""
+            section = sections.setdefault(name, {}) if name else {}
+        elif section is None:
+            raise ConfigurationError(f"{where}: stands before any [section]")
+        else:
             key, value = _property(content, where)
-            if section is None:
-                raise ConfigurationError(f"{where}: stands before any [section]")
-            target = section if NAME_CHARACTERS.issuperset(key) else ignored
+            target = section if NAME_CHARACTERS.issuperset(key) else {}
             target[key] = value
-    plain_default = sections.pop("[default]", None)
-    return sections if plain_default is None else {"default": plain_default, **sections}
+    if "[default]" in sections:
+        sections.setdefault("default", sections.pop("[default]"))
+    return sections
 
 
-def _section_name(content: str, which: str, where: str) -> str | None:
-    """The profile's name, or the whole header of another section; None for one to ignore.
+def _section_name(content: str, which: str, where: str) -> str:
+    """The profile's name, or the whole header of another section; "" when no tool accepts it.
 
     "[profile default]" is "default"; "[default]" of the config file keeps its brackets until it is
     known which of the two there are.
@@ -1723,24 +1724,22 @@ def _section_name(content: str, which: str, where: str) -> str | None:
     header, bracket, rest = content[1:].partition("]")
     if not bracket or rest.strip()[:1] not in ("", "#", ";"):
         raise ConfigurationError(f"{where}: a section is [name], and nothing after it")
-    words = header.split()
-    if not all(map(NAME_CHARACTERS.issuperset, words)) or len(words) not in (1, 2):
-        return None
-    if which == "credentials":
-        return words[0] if len(words) == 1 else None
-    if words[0] == "profile" and len(words) == 2:
-        return words[1]
-    known = words == ["default"] or (words[0] in ("sso-session", "services") and len(words) == 2)
-    return {"default": "[default]"}.get(words[0], " ".join(words)) if known else None
+    if which == "credentials":  # where [x] means what [profile x] means in the config file
+        header = f"profile {header}"
+    *kind, name = header.split() or [""]
+    if not NAME_CHARACTERS.issuperset(name):
+        return ""
+    if kind in (["sso-session"], ["services"]):
+        return f"{kind[0]} {name}"
+    plain_default = not kind and name == "default"
+    return name if kind == ["profile"] else "[default]" if plain_default else ""
 
 
 def _property(content: str, where: str) -> tuple[str, str]:
     """Key, in lower case, and value of a line "key = value  # comment"."""
-    for position, character in enumerate(content):
-        if character in "#;" and content[:position][-1:].isspace():
-            content = content[:position]
-            break
-    key, equals, value = content.partition("=")
+    import re
+
+    key, equals, value = re.split(r"\s[#;]", content, maxsplit=1)[0].partition("=")
     if not equals or not key.strip():
         raise ConfigurationError(f"{where}: is not of the form key = value")
     return key.strip().lower(), value.strip()
@@ -1786,22 +1785,21 @@ class Settings:
     def __init__(
         self, environ: Mapping[str, str], profile_name: str | None = None, **arguments: Any
     ) -> None:
-        named = [name for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if environ.get(name)]
-        self.environ, self.named_in_code = environ, bool(profile_name)
-        self.arguments = arguments
+        self.environ, self.arguments, self.named_in_code = environ, arguments, bool(profile_name)
         self.sources: dict[str, str] = {}
-        self.profile_name = profile_name or (environ[named[0]] if named else "default")
+        named = {"in code": profile_name}
+        for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
+            named[f"by {variable}"] = environ.get(variable)
+        by, name = next(((by, name) for by, name in named.items() if name), ("", "default"))
         self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
-        self.profiles = profiles = merged(self.config, self.credentials)
-        self.profile = profiles.get(self.profile_name, {})
+        self.profiles = merged(self.config, self.credentials)
         self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
-        is_profile = self.profile_name in profiles and " " not in self.profile_name
-        if not is_profile and (profile_name or named):
-            by = "in code" if profile_name else f"by {named[0]}"
+        if by and (name not in self.profiles or " " in name):
+            there = ", ".join(sorted(self.profiles)) or "none"
             raise ConfigurationError(
-                f"profile {self.profile_name!r}, named {by}, is not in {self.files}; there are: "
-                f"{', '.join(sorted(profiles)) or 'none'}"
+                f"profile {name!r}, named {by}, is not in {self.files}; there are: {there}"
             )
+        self.profile_name, self.profile = name, self.profiles.get(name, {})
 
     def read_again(self) -> Settings:
         """The same, from the files as they are now."""
@@ -1810,16 +1808,18 @@ class Settings:
 
     def get(self, setting: str) -> Any:
         """The setting, or None when nobody says anything."""
-        places = [(self.arguments.get(setting), "argument")]
-        for variable in SETTINGS[setting]:
-            places.append((self.environ.get(variable) or None, f"environment variable {variable}"))
-        places.append((self.profile.get(setting) or None, f"profile {self.profile_name!r}"))
-        return self._first(setting, places)
+        places = self._variables(*SETTINGS[setting])
+        places[f"profile {self.profile_name!r}"] = self.profile.get(setting)
+        return self._first(setting, self.arguments.get(setting), places)
 
-    def _first(self, setting: str, places: list[tuple[Any, str]]) -> Any:
-        """The first value that is not None; notes its source."""
-        found = (place for place in places if place[0] is not None)
-        value, self.sources[setting] = next(found, (None, "default"))
+    def _variables(self, *names: str) -> dict[str, str | None]:
+        return {f"environment variable {name}": self.environ.get(name) for name in names}
+
+    def _first(self, setting: str, argument: Any, places: dict[str, str | None]) -> Any:
+        """The argument, or the first text of `places` that is not empty; notes its source."""
+        found = ((source, text) for source, text in places.items() if text)
+        given = ("argument", argument) if argument is not None else None
+        self.sources[setting], value = given or next(found, ("default", None))
         return value
 
     def get_flag(self, setting: str) -> bool:
@@ -1839,56 +1839,44 @@ class Settings:
         if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 10:
             number = int(number)
         if type(number) is not int or not 0 < number < 10**9:
-            shown = f"{value!r} " if isinstance(value, str) or type(value) is not int else ""
-            source = self.sources[setting]
+            shown = "" if type(value) is int else f"{value!r} "
             raise ConfigurationError(
-                f"{setting}, {source}: {shown}is not a number from 1 to 999999999"
+                f"{setting}, {self.sources[setting]}: {shown}is not a number from 1 to 999999999"
             )
         return number
 
     def endpoint(self, service: str, region: str | None) -> str:
         """The URL of a service in a region, a configured one first; raises ConfigurationError."""
         name, is_ours = service.replace("-", "_"), service == "sagemaker-runtime"
-        argument = self.arguments.get("endpoint_url") if is_ours else None
-        places: list[tuple[Any, str]] = [(argument, "argument")]
-        if not self.get_flag("ignore_configured_endpoint_urls"):
-            for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
-                found = self.environ.get(variable) or None
-                places.append((found, f"environment variable {variable}"))
-            found = self._services().get(name, {}).get("endpoint_url") or None
-            places.append((found, f"services section of profile {self.profile_name!r}"))
-            found = self.profile.get("endpoint_url") or None
-            places.append((found, f"profile {self.profile_name!r}"))
         setting = "endpoint" if is_ours else f"{service} endpoint"
-        url = self._first(setting, places)
+        places: dict[str, str | None] = {}
+        if not self.get_flag("ignore_configured_endpoint_urls"):
+            here, key = f"profile {self.profile_name!r}", "endpoint_url"
+            places = self._variables(f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL")
+            places[f"services section of {here}"] = self._services(name).get(key)
+            places[here] = self.profile.get(key)
+        argument = self.arguments.get("endpoint_url") if is_ours else None
+        url = self._first(setting, argument, places)
         if url is None:
             self.sources[setting] = "the region"
         else:
             check_endpoint_url(url, f"endpoint URL, {self.sources[setting]},")
+        fips, dual = self.get_flag("use_fips_endpoint"), self.get_flag("use_dualstack_endpoint")
         return resolve_endpoint(
-            region,
-            use_fips=self.get_flag("use_fips_endpoint"),
-            use_dualstack=self.get_flag("use_dualstack_endpoint"),
-            endpoint_url=url,
-            service=service,
+            region, use_fips=fips, use_dualstack=dual, endpoint_url=url, service=service
         )
 
-    def _services(self) -> dict[str, dict[str, str]]:
-        """The services section that the profile names: nested properties by service."""
-        name = self.profile.get("services")
-        if name and f"services {name}" not in self.config:
+    def _services(self, service: str) -> Profile:
+        """What the services section that the profile names has on a service."""
+        section = f"services {self.profile['services']}" if self.profile.get("services") else ""
+        if section and section not in self.config:
             raise ConfigurationError(
-                f"profile {self.profile_name!r} names services = {name}, but there is no section "
-                f"[services {name}] in {shared_file_path('config', self.environ)}"
+                f"profile {self.profile_name!r} names {section}, but there is no section "
+                f"[{section}] in {shared_file_path('config', self.environ)}"
             )
-        section = self.config.get(f"services {name}", {})
-        return {
-            service: dict(
-                _property(line, f"services {name}") for line in value.split("\n") if line
-            )
-            for service, value in section.items()
-            if value[:1] == "\n"
-        }
+        nested = self.config.get(section, {}).get(service, "")
+        lines = nested[1:].split("\n") if nested[:1] == "\n" else []
+        return dict(_property(line, section) for line in lines)
 
 
 # --- 9. Transport ------------------------------------------------------------
