@@ -2515,8 +2515,6 @@ METADATA_TIMEOUT_SECONDS = 1.0  # who is not on EC2 waits as long as this to lea
 PROCESS_TIMEOUT_SECONDS = 60.0
 CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
 IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
-METADATA_WORDS = "AccessKeyId SecretAccessKey Token Expiration AccountId"
-IMDS_TOKEN_PATH = "/latest/api/token"
 IMDS_PATHS = (
     "/latest/meta-data/iam/security-credentials-extended/",  # newer, with the account's id
     "/latest/meta-data/iam/security-credentials/",
@@ -2524,7 +2522,11 @@ IMDS_PATHS = (
 
 
 class Lookup:
-    """What a provider may use; `direct` is a transport without proxies, `old` what is renewed."""
+    """What a provider may use; `direct` is a transport without proxies, `old` what is renewed.
+
+    `values` is what is asked, the environment or a profile, and `where` what errors call it.
+    `path` has the profile's name, after those whose source it is.
+    """
 
     def __init__(
         self,
@@ -2541,6 +2543,17 @@ class Lookup:
         self.settings, self.region, self.old = settings, region, old
         self.transport, self.direct, self.prompt = transport, direct, prompt
         self.clock, self.sleep, self.random = clock, sleep, random
+        self.values, self.where = settings.environ, "the environment"
+        self.path: tuple[str, ...] = ()
+
+    def within(self, profile_name: str) -> Lookup:
+        """The same for a profile."""
+        from copy import copy
+
+        inner = copy(self)
+        inner.values = self.settings.profiles.get(profile_name, {})
+        inner.where, inner.path = f"profile {profile_name!r}", (*self.path, profile_name)
+        return inner
 
 
 def resolve_credentials(
@@ -2558,8 +2571,8 @@ def resolve_credentials(
     settings = Settings(environment(environ), profile_name, region=region_name)
     ways = transports(settings, transport)
     try:
-        region = settings.get("region")
-        return first_in_chain(Lookup(settings, region, *ways, clock or system_clock))
+        lookup = Lookup(settings, settings.get("region"), *ways, clock or system_clock)
+        return first_in_chain(lookup)
     finally:
         close_all(ways)
 
@@ -2568,32 +2581,31 @@ def first_in_chain(lookup: Lookup) -> Credentials:
     """The first credentials that a provider has; its name becomes their source in the settings."""
     tried: list[tuple[str, str]] = []
     settings = lookup.settings
+    profile = f"profile {settings.profile_name!r} in {settings.files}: "
     for name, provider, nothing in PROVIDERS:
-        if settings.named_in_code and provider in (_from_environment, _from_web_identity):
+        if settings.named_in_code and provider in (_from_environment, _web_identity):
             tried.append((name, "passed over, since a profile is named in code"))
             continue
+        where = profile if name == "profile" else ""
         try:
-            found = _unexpired(provider(lookup), lookup)
-        except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
-            tried.append((name, str(error)))
-            raise CredentialsError(f"{name}: {error}", tried=tried) from error
-        if found is not None:
-            settings.sources["credentials"] = name
-            return found
-        tried.append((name, nothing.format(profile=settings.profile_name, files=settings.files)))
+            found = provider(lookup)
+            if found:
+                unexpired(found, lookup.clock)
+                settings.sources["credentials"] = name
+                return found
+        except Error as error:
+            tried.append((name, f"{where}{error}"))
+            raise CredentialsError(f"{name}: {where}{error}", tried=tried) from error
+        tried.append((name, where + nothing))
     listed = "".join(f"\n- {name}: {what}" for name, what in tried)
     raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
 
 
-def _unexpired(found: Credentials | None, lookup: Lookup) -> Credentials | None:
-    if found is not None and has_ended(found, lookup.clock):
+def unexpired(credentials: Credentials, clock: Callable[[], float]) -> Credentials:
+    """The credentials, which may have no end; raises CredentialsError when they are past it."""
+    if credentials.expires_at is not None and credentials.expires_at <= clock():
         raise CredentialsError("the credentials handed out have expired already")
-    return found
-
-
-def has_ended(credentials: Credentials, clock: Callable[[], float]) -> bool:
-    """Whether credentials are past their expiry; many have none."""
-    return credentials.expires_at is not None and credentials.expires_at <= clock()
+    return credentials
 
 
 def _from_environment(lookup: Lookup) -> Credentials | None:
@@ -2602,153 +2614,196 @@ def _from_environment(lookup: Lookup) -> Credentials | None:
     return _key_pair(lookup.settings.environ, names, "the environment")
 
 
-def _key_pair(
-    values: Mapping[str, str | None], names: tuple[str, ...], where: str
-) -> Credentials | None:
-    """Credentials from some of `names`: key id, secret, and perhaps token, expiration, account."""
+def _key_pair(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> Credentials | None:
+    """Credentials from some of `names`: key id, secret, and perhaps token, expiry, account.
+
+    None when there is neither key.
+    """
     key_id, secret, token, *more = (values.get(name) or None for name in names)
-    expires, account = (*more, None, None)[:2]
+    expiry, account = more or (None, None)
     if not key_id and not secret:
         return None
     if not key_id or not secret:
-        there, missing = (names[0], names[1]) if key_id else (names[1], names[0])
-        raise CredentialsError(f"{where} has {there} but no {missing}; set both or neither")
+        there, missing = names[:2] if key_id else names[1::-1]
+        raise CredentialsError(f"{where} has {there} but no {missing}; it takes both")
     try:
-        return Credentials(key_id, secret, token, epoch(expires) if expires else None, account)
+        return Credentials(key_id, secret, token, epoch(expiry), account)
     except CredentialsError as error:
         raise CredentialsError(f"{where}: {error}") from None
 
 
-def _from_web_identity(lookup: Lookup) -> Credentials | None:
-    """A role for an OpenID Connect token, as EKS sets it in the environment."""
-    names = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME")
-    return _web_identity(lookup, lookup.settings.environ, names, "the environment")
+def credentials_in(answer: bytes, where: str, account: str | None = None) -> Credentials:
+    """Credentials in an answer. All services call the five alike, but for case and "Token"."""
+    fields: Any = _json_object(answer) or xml_fields(answer)
+    fields = fields.get("roleCredentials", fields)  # which SSO has around them
+    if not isinstance(fields, dict):
+        fields = {}
+    found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
+    if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
+        raise CredentialsError(f"{where} is {str(found['Code'])[:80]!r}")
+    found = {"SessionToken": found.get("Token"), "AccountId": account, **found}
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "AccountId")
+    credentials = _key_pair(found, names, where)
+    if credentials is None:
+        raise CredentialsError(f"{where} has no AccessKeyId and no SecretAccessKey")
+    return credentials
 
 
-def _web_identity(
-    lookup: Lookup, values: Mapping[str, str], names: tuple[str, str, str], where: str
-) -> Credentials | None:
-    """The role for a token in a file; `names` are those of file, role and session."""
-    file, role_arn, session_name = (values.get(name) for name in names)
+def epoch(expiry: object) -> float | None:
+    """Epoch seconds of an ISO 8601 time, or of SSO's milliseconds; None for none.
+
+    >>> epoch("2015-08-30T12:36:00Z")
+    1440938160.0
+    """
+    import re
+    from datetime import datetime
+
+    if not expiry:
+        return None
+    if isinstance(expiry, (int, float)) and 0 < expiry < 1e15:
+        return expiry / 1000
+    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
+    found = re.fullmatch(form, str(expiry), re.ASCII)
+    moment, fraction, offset = found.groups() if found else ("", None, None)
+    zone = (offset or "Z").replace("UTC", "Z")
+    try:  # fromisoformat knows fractions and offsets of any length from Python 3.11 on only
+        seconds = datetime.strptime(moment + zone, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (ValueError, OverflowError):
+        shown = f"the expiration {str(expiry)[:40]!r}"
+        raise CredentialsError(f"{shown} is not an ISO 8601 time") from None
+    return seconds + float(fraction or 0)
+
+
+def _web_identity(lookup: Lookup) -> Credentials | None:
+    """The role for an OpenID Connect token in a file, of a profile or as EKS sets it."""
+    names = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"]
+    if lookup.path:  # a profile calls them alike
+        names = [name[len("AWS_") :].lower() for name in names]
+    file, role_arn, session_name = (lookup.values.get(name) for name in names)
     if not file:
         return None
     if not role_arn:
-        raise CredentialsError(f"{where} has {names[0]} but no {names[1]}; set both")
-    parameters = {"RoleArn": role_arn, "WebIdentityToken": _token_in(file)}
-    return _ask_sts(lookup, "AssumeRoleWithWebIdentity", parameters, session_name, None)
+        raise CredentialsError(f"{lookup.where} has {names[0]} but no {names[1]}; set both")
+    token = _token_in(file)
+    form = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
+    return _ask_sts(lookup, "AssumeRoleWithWebIdentity", form)
+
+
+def _token_in(path: str) -> str:
+    """The token in a file, which is read anew each time, since it changes."""
+    text = read_text_file(path)
+    if text is None:
+        raise CredentialsError(f"{path}: there is no such token file")
+    return checked_key(f"the token in {path}", text.rstrip("\r\n"))
 
 
 def _from_profile(lookup: Lookup) -> Credentials | None:
-    settings = lookup.settings
-    try:
-        return _unexpired(_profile_credentials(lookup, settings.profile_name, ()), lookup)
-    except (CredentialsError, ConfigurationError, ClientError, TransportError) as error:
-        text = f"profile {settings.profile_name!r} in {settings.files}: {error}"
-        raise CredentialsError(text) from error
+    inner = lookup if lookup.path else lookup.within(lookup.settings.profile_name)
+    return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
 
 
-def _profile_credentials(lookup: Lookup, name: str, above: tuple[str, ...]) -> Credentials | None:
-    """What a profile leads to; `above` are those whose source it is, the first one first."""
-    settings = lookup.settings
-    path = " -> ".join((*above, name))
-    if above and name not in settings.profiles:
+def _from_source(lookup: Lookup, name: str) -> Credentials:
+    """What the profile leads to that a role names as its source; its own keys come first."""
+    inner, settings = lookup.within(name), lookup.settings
+    path = " -> ".join(inner.path)
+    if name not in settings.profiles:
         raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
-    if above and (static := _static_keys(lookup, {}, (*above, name))):
-        return static
-    if name in above:
+    static = _static_keys(inner)
+    if name in lookup.path and not static:
         raise CredentialsError(f"the source profiles go round in a circle: {path}")
-    for provider in PROFILE_PROVIDERS:
-        found = provider(lookup, settings.profiles.get(name, {}), (*above, name))
-        if found is not None:
-            return found
-    if above:
+    found = static or _from_profile(inner)
+    if not found:
         raise CredentialsError(f"source_profile {name!r} has no credentials ({path})")
-    return None
+    return found
 
 
-def _assumed_role(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
+def _assumed_role(lookup: Lookup) -> Credentials | None:
     """The role `role_arn`, assumed with the credentials of another profile or provider."""
+    profile, where = lookup.values, lookup.where
     source, kind = profile.get("source_profile"), profile.get("credential_source")
-    if not profile.get("role_arn") or (
-        profile.get("web_identity_token_file") and not source and not kind
-    ):
+    is_web_identity = profile.get("web_identity_token_file") and not source and not kind
+    if not profile.get("role_arn") or is_web_identity:
         return None
-    if bool(source) == (kind in CREDENTIAL_SOURCES) or (source and kind):
+    if source and not kind:
+        base: Credentials | None = _from_source(lookup, source)
+    elif kind in CREDENTIAL_SOURCES and not source:
+        base = CREDENTIAL_SOURCES[kind](lookup)
+    else:
         raise CredentialsError(
-            f"profile {path[-1]!r} has role_arn; beside it goes either source_profile or "
-            f"credential_source, the latter one of {', '.join(CREDENTIAL_SOURCES)}"
+            f"{where} has role_arn; beside it goes either source_profile or credential_source, "
+            f"the latter one of {', '.join(CREDENTIAL_SOURCES)}"
         )
-    from_source = CREDENTIAL_SOURCES.get(kind or "", _from_profile)
-    base = _profile_credentials(lookup, source, path) if source else from_source(lookup)
-    if base is None:
-        raise CredentialsError(
-            f"profile {path[-1]!r}: credential_source {kind} has no credentials"
-        )
-    parameters = {
-        "RoleArn": profile["role_arn"],
-        "ExternalId": profile.get("external_id"),
-        "DurationSeconds": profile.get("duration_seconds"),
-        "SerialNumber": profile.get("mfa_serial"),
-    }
-    if profile.get("mfa_serial"):
-        code = lookup.prompt(f"MFA code for {profile['mfa_serial']}: ")
+    if not base:
+        raise CredentialsError(f"{where}: credential_source {kind} has no credentials")
+    form = {name: profile.get(key) for name, key in ROLE_PARAMETERS.items()}
+    if form["SerialNumber"]:
+        form["TokenCode"] = code = lookup.prompt(f"MFA code for {form['SerialNumber']}: ")
         if not (code.isascii() and code.isdigit()):
-            raise CredentialsError(f"profile {path[-1]!r}: an MFA code is made of digits")
-        parameters["TokenCode"] = code
-    return _ask_sts(lookup, "AssumeRole", parameters, profile.get("role_session_name"), base)
+            raise CredentialsError(f"{where}: an MFA code is made of digits")
+    return _ask_sts(lookup, "AssumeRole", form, base)
 
 
-def _profile_web_identity(
-    lookup: Lookup, profile: Profile, path: tuple[str, ...]
-) -> Credentials | None:
-    names = ("web_identity_token_file", "role_arn", "role_session_name")
-    return _web_identity(lookup, profile, names, f"profile {path[-1]!r}")
+def _ask_sts(
+    lookup: Lookup, action: str, form: dict[str, str | None], base: Credentials | None = None
+) -> Credentials:
+    """The credentials of a role, asked for with those of `base`, or unsigned.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+    """
+    form = {"Action": action, "Version": "2011-06-15", **form}
+    form["RoleSessionName"] = form["RoleSessionName"] or f"smasync-{lookup.clock():.0f}"
+    body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
+    kind = "application/x-www-form-urlencoded; charset=utf-8"
+    headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
+    request = Request("POST", lookup.settings.endpoint("sts", lookup.region) + "/", headers, body)
+    if base:
+        timestamp, region = amz_date(lookup.clock()), str(lookup.region)
+        signed = sign(request, base, region=region, service="sts", timestamp=timestamp)
+        request = signed.request
+    answer = _ask(lookup, request, action, secret=form.get("WebIdentityToken") or "")
+    account = "".join(str(form["RoleArn"]).split(":")[4:5])
+    return credentials_in(answer, f"the answer to {action}", account)
 
 
-def _static_keys(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
+def _static_keys(lookup: Lookup) -> Credentials | None:
     """Keys that stand in a file, all from the same one, the credentials file first."""
-    settings = lookup.settings
+    settings, name = lookup.settings, lookup.path[-1]
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    name = path[-1]
     for which, file in (("credentials", settings.credentials), ("config", settings.config)):
-        where = f"profile {name!r} in {shared_file_path(which, settings.environ)}"
+        where = f"{lookup.where} in {shared_file_path(which, settings.environ)}"
         found = _key_pair(file.get(name, {}), names, where)
         if found:
             return found
     return None
 
 
-def _sso(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
+def _sso(lookup: Lookup) -> Credentials | None:
     """A role for the token that `aws sso login` left behind; the AWS CLI is to renew that."""
-    settings, name, session = lookup.settings, path[-1], profile.get("sso_session")
+    settings, profile, where = lookup.settings, lookup.values, lookup.where
+    session = profile.get("sso_session")
     if not session and not profile.get("sso_start_url"):
         return None
     if session and f"sso-session {session}" not in settings.config:
-        raise CredentialsError(f"profile {name!r}: there is no section [sso-session {session}]")
+        raise CredentialsError(f"{where}: there is no section [sso-session {session}]")
     profile = {**profile, **settings.config.get(f"sso-session {session}", {})}
     needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
     missing = [key for key in needed if not profile.get(key)]
     if missing:
-        raise CredentialsError(f"profile {name!r} is for SSO but lacks {', '.join(missing)}")
-    check_region(profile["sso_region"], f"profile {name!r}: sso_region")
-    login = f"aws sso login --profile {name}"
+        raise CredentialsError(f"{where} is for SSO but lacks {', '.join(missing)}")
+    start_url, region, account, role = (profile[key] for key in needed)
+    check_region(region, f"{where}: sso_region")
+    url = settings.endpoint("sso", region) + "/federation/credentials"
+    url += f"?role_name={uri_encode(role)}&account_id={uri_encode(account)}"
     try:
-        token = _sso_token(lookup, session or profile["sso_start_url"])
-    except (CredentialsError, ConfigurationError) as error:
+        token = _sso_token(lookup, session or start_url)
+        request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
+        answer = _ask(lookup, request, "SSO GetRoleCredentials")
+    except (CredentialsError, ConfigurationError, ClientError) as error:
+        if isinstance(error, ClientError) and error.status != 401:
+            raise
+        login = f"aws sso login --profile {lookup.path[-1]}"
         raise CredentialsError(f"{error}; run: {login}") from error
-    query = {"role_name": profile["sso_role_name"], "account_id": profile["sso_account_id"]}
-    url = settings.endpoint("sso", profile["sso_region"]) + "/federation/credentials?"
-    url += "&".join(f"{key}={uri_encode(value)}" for key, value in query.items())
-    request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
-    try:
-        answer = _ask(
-            lookup, lookup.transport, lambda: request, "SSO GetRoleCredentials", (token,)
-        )
-    except ClientError as error:
-        raise CredentialsError(f"{error}" + f"; run: {login}" * (error.status == 401)) from error
-    fields = (_json_object(answer.body) or {}).get("roleCredentials")
-    names, what = "accessKeyId secretAccessKey sessionToken expiration", "the SSO portal's answer"
-    return credentials_in(fields, names, what, profile["sso_account_id"], milliseconds=True)
+    return credentials_in(answer, "the SSO portal's answer", account)
 
 
 def _sso_token(lookup: Lookup, key: str) -> str:
@@ -2767,23 +2822,22 @@ def _sso_token(lookup: Lookup, key: str) -> str:
     return checked_key(f"the SSO token in {path}", token)
 
 
-def _process(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credentials | None:
+def _process(lookup: Lookup) -> Credentials | None:
     """What the program `credential_process` prints; it is run without a shell."""
-    command = profile.get("credential_process")
+    command = lookup.values.get("credential_process")
     if not command:
         return None
     import shlex
     import subprocess
 
-    what = f"credential_process of profile {path[-1]!r}"
+    what = f"credential_process of {lookup.where}"
     try:
         done = subprocess.run(
             shlex.split(command, posix=os.name == "posix"),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROCESS_TIMEOUT_SECONDS,
-            env=dict(lookup.settings.environ),
-            check=False,
+            env=lookup.settings.environ,
         )
     except subprocess.TimeoutExpired:
         raise CredentialsError(f"{what}: no end after {PROCESS_TIMEOUT_SECONDS:.0f} s") from None
@@ -2792,109 +2846,98 @@ def _process(lookup: Lookup, profile: Profile, path: tuple[str, ...]) -> Credent
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[:1000]
         raise CredentialsError(f"{what}: ended with status {done.returncode}: {said}")
-    fields = _json_object(done.stdout) or {}
-    if fields.get("Version") != 1:
+    if (_json_object(done.stdout) or {}).get("Version") != 1:
         raise CredentialsError(f"{what}: what it printed is not JSON with Version 1")
-    names = "AccessKeyId SecretAccessKey SessionToken Expiration AccountId"
-    return credentials_in(fields, names, what)
+    return credentials_in(done.stdout, what)
 
 
 def _from_container(lookup: Lookup) -> Credentials | None:
     """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment."""
     environ = lookup.settings.environ
-    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-    full = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    if not relative and not full:
+    url = _container_url(environ)
+    if not url:
         return None
-    if relative and (relative[0] != "/" or not _is_visible(relative)):
-        raise CredentialsError("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with /")
-    url = CONTAINER_URL + relative if relative else _checked_container_url(str(full))
-    token = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN")
+    token = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
     if environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
         token = _token_in(environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
-    headers: Headers = (("Accept", "application/json"),)
-    if token:
-        if not token.isascii() or not token.isprintable():
-            raise CredentialsError(
-                "AWS_CONTAINER_AUTHORIZATION_TOKEN has a line break or the like"
-            )
-        headers += (("Authorization", token),)
-    request = Request("GET", url, headers)
-    answer = _ask(lookup, lookup.direct, lambda: request, "container credentials", (token or "",))
-    what = "the container endpoint's answer"
-    return credentials_in(_json_object(answer.body), METADATA_WORDS, what)
+    if not token.isascii() or not token.isprintable():
+        raise CredentialsError("AWS_CONTAINER_AUTHORIZATION_TOKEN has a line break or the like")
+    headers: Headers = (("Authorization", token),) if token else ()
+    request = Request("GET", url, (("Accept", "application/json"), *headers))
+    answer = _ask(lookup, request, "container credentials", near=True)
+    return credentials_in(answer, "the container endpoint's answer")
 
 
-def _checked_container_url(url: str) -> str:
-    """The URL, unless the token would go unencrypted to who knows whom."""
-    plain = check_endpoint_url(url.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+def _container_url(environ: Mapping[str, str]) -> str:
+    """Where that is, "" for nowhere; the token never goes unencrypted to who knows whom."""
+    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    full = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
+    if relative and (relative[0] != "/" or not _is_visible(relative)):
+        raise CredentialsError("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with /")
+    if relative or not full:
+        return CONTAINER_URL + relative if relative else ""
+    plain = check_endpoint_url(full.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
     host = split_url(plain)[0]
-    near = url.startswith("https:") or is_local(host, CONTAINER_HOSTS)
-    if not near or not _is_visible(url):
+    near = full.startswith("https:") or is_local(host, CONTAINER_HOSTS)
+    if not near or not _is_visible(full):
         raise CredentialsError(
             f"AWS_CONTAINER_CREDENTIALS_FULL_URI: {host[:80]!r} is neither https nor this machine"
         )
-    return url
+    return full
+
+
+def _is_visible(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _from_imds(lookup: Lookup) -> Credentials | None:
     """The role of the EC2 instance; while IMDS fails, what it said last stays in use."""
-    settings = lookup.settings
+    settings, last = lookup.settings, lookup.old
     if settings.get_flag("ec2_metadata_disabled"):
         return None
-    try:
-        fresh = _imds_credentials(lookup)
-    except (ClientError, TransportError, CredentialsError):
-        if lookup.old is None:
-            raise
-        fresh = lookup.old
-    if fresh is None or not has_ended(fresh, lookup.clock):
-        return fresh
-    later = lookup.clock() + ADVISORY_SECONDS + 300 + 300 * lookup.random()
-    keys = (fresh.access_key_id, fresh.secret_access_key, fresh.session_token)
-    return Credentials(*keys, later, fresh.account_id)
-
-
-def _imds_credentials(lookup: Lookup) -> Credentials | None:
-    settings = lookup.settings
-    mode = settings.get("ec2_metadata_service_endpoint_mode") or "ipv4"
+    setting = "ec2_metadata_service_endpoint"
+    mode = settings.get(f"{setting}_mode") or "ipv4"
     if mode.lower() not in IMDS_URLS:
-        raise ConfigurationError(
-            f"ec2_metadata_service_endpoint_mode: {mode!r} is not IPv4 or IPv6"
-        )
-    url = settings.get("ec2_metadata_service_endpoint") or IMDS_URLS[mode.lower()]
-    url = check_endpoint_url(url, "ec2_metadata_service_endpoint")
-    for last in (False, True):
-        try:
-            return _imds_role(lookup, url)
-        except TransportError as error:
-            if error.sent:
-                raise
+        raise ConfigurationError(f"{setting}_mode: {mode!r} is not IPv4 or IPv6")
+    url = check_endpoint_url(settings.get(setting) or IMDS_URLS[mode.lower()], setting)
+    try:
+        last = _imds_role(lookup, url)
+        return last and unexpired(last, lookup.clock)
+    except (ClientError, TransportError, CredentialsError) as error:
+        if not last and isinstance(error, TransportError) and not error.sent:
             return None  # nobody there: this is no EC2 instance
-        except ClientError as error:
-            if error.status != 401 or last:  # a token may end between two requests
-                raise
-    return None
+        if not last:
+            raise
+    later = lookup.clock() + ADVISORY_SECONDS + 300 + 300 * lookup.random()
+    keys = (last.access_key_id, last.secret_access_key, last.session_token)
+    return Credentials(*keys, later, last.account_id)
 
 
-def _imds_role(lookup: Lookup, url: str) -> Credentials | None:
+def _imds_role(lookup: Lookup, url: str, is_second: bool = False) -> Credentials | None:
+    """The role's credentials; None when the instance has no role."""
     token = _imds_token(lookup, url)
+    headers: Headers = (("x-aws-ec2-metadata-token", token),) if token else ()
     for path in IMDS_PATHS:
-        role = _ask_imds(lookup, url + path, token)
-        if role is not None:
-            name = role.decode("utf-8", "replace").strip().split("\n")[0]
-            body = _ask_imds(lookup, url + path + uri_encode(name), token) or b""
-            return credentials_in(_json_object(body), METADATA_WORDS, "IMDS's answer")
+        try:
+            answer = _ask(lookup, Request("GET", url + path, headers), "IMDS", near=True)
+            name = uri_encode(answer.strip().split(b"\n")[0])
+            answer = _ask(lookup, Request("GET", url + path + name, headers), "IMDS", near=True)
+            return credentials_in(answer, "IMDS's answer")
+        except ClientError as error:
+            if error.status == 401 and not is_second:  # a token may end between two requests
+                return _imds_role(lookup, url, is_second=True)
+            if error.status != 404:
+                raise
     return None
 
 
 def _imds_token(lookup: Lookup, url: str) -> str:
     """The token of IMDSv2; "" where only version 1 answers and is not forbidden."""
     headers = (("x-aws-ec2-metadata-token-ttl-seconds", "21600"), ("Content-Length", "0"))
-    request = Request("PUT", url + IMDS_TOKEN_PATH, headers)
+    request = Request("PUT", url + "/latest/api/token", headers)
     try:
-        answer = _ask(lookup, lookup.direct, lambda: request, "IMDS token", ())
-        return checked_key("IMDS's token", answer.body.decode("utf-8", "replace").strip())
+        answer = _ask(lookup, request, "IMDS token", near=True)
+        return checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
     except TransportError as error:
         if error.kind != "timeout" or not error.sent:
             raise
@@ -2908,161 +2951,60 @@ def _imds_token(lookup: Lookup, url: str) -> str:
     return ""
 
 
-def _ask_imds(lookup: Lookup, url: str, token: str) -> bytes | None:
-    """The body at `url`, or None for HTTP 404."""
-    headers = (("x-aws-ec2-metadata-token", token),) if token else ()
-    request = Request("GET", url, headers)
-    try:
-        return _ask(lookup, lookup.direct, lambda: request, "IMDS", (token,)).body
-    except ClientError as error:
-        if error.status != 404:
-            raise
-        return None
-
-
 def _ask(
-    lookup: Lookup,
-    transport: Transport,
-    make_request: Callable[[], Request],
-    operation: str,
-    secrets: Iterable[str],
-) -> Response:
-    """The 2xx answer of a service that hands out credentials, tried again as section 7 says.
+    lookup: Lookup, request: Request, operation: str, near: bool = False, secret: str = ""
+) -> bytes:
+    """The body of a service's 2xx answer, tried again as section 7 says.
 
-    Raises TransportError, or ClientError without the `secrets` that the service may echo.
+    Raises TransportError, or ClientError without the `secret` and the hidden headers, which the
+    service may echo. One that is `near` is asked through no proxy, and is there at once or never.
     """
-    near = transport is lookup.direct
+    transport = lookup.direct if near else lookup.transport
     timeout = METADATA_TIMEOUT_SECONDS if near else SERVICE_TIMEOUT_SECONDS
-    for retry in range(MAX_ATTEMPTS):
+    hidden = [value for name, value in request.headers if name.lower() in HIDDEN_HEADERS]
+    retry = 0
+    while True:
         try:
-            response = transport(make_request(), timeout=timeout)
+            response = transport(request, timeout=timeout)
             if 200 <= response.status < 300 and response.complete:
-                return response
-            fields = xml_fields(response.body)
-            fields = fields if "Code" in fields else _json_object(response.body) or {}
-            fields = without_secrets(fields, secrets)
-            raise client_error(response, fields, operation)
+                return response.body
+            fields = _json_object(response.body) or xml_fields(response.body)
+            raise client_error(response, without_secrets(fields, [secret, *hidden]), operation)
         except (ClientError, TransportError) as error:
-            failure = error
-        kind = retry_kind(failure)
-        absent = near and isinstance(failure, TransportError) and not failure.sent
-        if kind is None or absent or retry == MAX_ATTEMPTS - 1:
-            break
+            kind = retry_kind(error)
+            absent = near and isinstance(error, TransportError) and not error.sent
+            if kind is None or absent or retry == MAX_ATTEMPTS - 1:
+                raise
         lookup.sleep(backoff(kind, retry, lookup.random()))
-    raise failure
+        retry += 1
 
 
-def _ask_sts(
-    lookup: Lookup,
-    action: str,
-    parameters: Mapping[str, str | None],
-    session_name: str | None,
-    base: Credentials | None,
-) -> Credentials:
-    """The credentials of a role, asked for with those of `base`, or unsigned.
-
-    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-    """
-    session_name = session_name or f"smasync-{lookup.clock():.0f}"
-    head = {"Action": action, "Version": "2011-06-15", "RoleSessionName": session_name}
-    form = {**head, **parameters}
-    body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
-    kind = "application/x-www-form-urlencoded; charset=utf-8"
-    headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
-    request = Request("POST", lookup.settings.endpoint("sts", lookup.region) + "/", headers, body)
-
-    def make_request() -> Request:
-        if base is None:
-            return request
-        timestamp, region = amz_date(lookup.clock()), str(lookup.region)
-        return sign(request, base, region=region, service="sts", timestamp=timestamp).request
-
-    secrets = [parameters.get("WebIdentityToken"), parameters.get("TokenCode")]
-    secrets += [base.secret_access_key, base.session_token] if base else []
-    answer = _ask(lookup, lookup.transport, make_request, action, [s for s in secrets if s])
-    fields = xml_fields(answer.body)
-    account = (fields.get("Arn", "").split(":") + [""] * 5)[4] or None
-    names = "AccessKeyId SecretAccessKey SessionToken Expiration"
-    return credentials_in(fields, names, f"the answer to {action}", account)
-
-
-def credentials_in(
-    fields: Any, names: str, what: str, account: str | None = None, milliseconds: bool = False
-) -> Credentials:
-    """Credentials in an answer; `names` are its words for key id, secret, token, expiry, account.
-
-    The expiry is ISO 8601, or milliseconds since the epoch.
-    """
-    found = fields if isinstance(fields, dict) else {}
-    if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
-        raise CredentialsError(f"{what} is {str(found['Code'])[:80]!r}")
-    key_id, secret, token, expires, *more = (found.get(name) for name in names.split())
-    if not key_id or not secret:
-        raise CredentialsError(f"{what} has no {' or no '.join(names.split()[:2])}")
-    try:
-        expires_at = expires / 1000 if milliseconds and expires else epoch(expires)
-        return Credentials(key_id, secret, token, expires_at, account or (more or [None])[0])
-    except (CredentialsError, TypeError) as error:
-        raise CredentialsError(f"{what}: {error}") from None
-
-
-def epoch(text: object) -> float | None:
-    """Epoch seconds of an ISO 8601 time, None for none.
-
-    >>> epoch("2015-08-30T12:36:00Z")
-    1440938160.0
-    """
-    import re
-    from datetime import datetime
-
-    if not text:
-        return None
-    wrong = CredentialsError(f"the expiration {str(text)[:40]!r} is not an ISO 8601 time")
-    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
-    found = re.fullmatch(form, str(text), re.ASCII)
-    if found is None:
-        raise wrong
-    moment, fraction, offset = found.groups()
-    offset = "Z" if offset in (None, "UTC") else offset
-    try:  # fromisoformat knows fractions and offsets of any length from Python 3.11 on only
-        seconds = datetime.strptime(moment + offset, "%Y-%m-%dT%H:%M:%S%z").timestamp()
-    except (ValueError, OverflowError):
-        raise wrong from None
-    return seconds + float(fraction or 0)
-
-
-def _token_in(path: str) -> str:
-    """The token in a file, which is read anew each time, since it changes."""
-    text = read_text_file(path)
-    if text is None:
-        raise CredentialsError(f"{path}: there is no such token file")
-    return checked_key(f"the token in {path}", text.rstrip("\r\n"))
-
-
-def _is_visible(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text
-
-
+ROLE_PARAMETERS = {
+    # of AssumeRole: key in the profile
+    "RoleArn": "role_arn",
+    "RoleSessionName": "role_session_name",
+    "ExternalId": "external_id",
+    "DurationSeconds": "duration_seconds",
+    "SerialNumber": "mfa_serial",
+}
 CREDENTIAL_SOURCES: dict[str, Callable[[Lookup], Credentials | None]] = {
     "Environment": _from_environment,
     "Ec2InstanceMetadata": _from_imds,
     "EcsContainer": _from_container,
 }
-# fmt: off
-PROFILE_PROVIDERS: tuple[Callable[[Lookup, Profile, tuple[str, ...]], Credentials | None], ...] = (
-    _assumed_role, _profile_web_identity, _sso, _static_keys, _process,
-)
+PROFILE_PROVIDERS: tuple[Callable[[Lookup], Credentials | None], ...] = (
+    _assumed_role, _web_identity, _sso, _static_keys, _process,
+)  # fmt: skip
 PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
     # name, provider, what it means when there is nothing
     ("environment", _from_environment, "there is no AWS_ACCESS_KEY_ID"),
-    ("web identity", _from_web_identity, "there is no AWS_WEB_IDENTITY_TOKEN_FILE"),
-    ("profile", _from_profile, "profile {profile!r} has no role_arn, aws_access_key_id, sso_session or "
-                               "credential_process in {files}"),
+    ("web identity", _web_identity, "there is no AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ("profile", _from_profile, "it has no role_arn, aws_access_key_id, sso_session or "
+                               "credential_process"),
     ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
     ("instance metadata", _from_imds, "AWS_EC2_METADATA_DISABLED is true, or nobody is at "
                                       "169.254.169.254, or the instance has no role"),
-)
-# fmt: on
+)  # fmt: skip
 
 
 class RenewedCredentials:
@@ -3079,10 +3021,9 @@ class RenewedCredentials:
         if current is None or current.expires_at is None:
             return current or self._renew(current)
         left = current.expires_at - self._clock()
-        if left > ADVISORY_SECONDS:
+        is_renewed = self._lock.locked()  # by another thread
+        if left > (MANDATORY_SECONDS if is_renewed else ADVISORY_SECONDS):
             return current
-        if left > MANDATORY_SECONDS and self._lock.locked():
-            return current  # another thread is at it
         try:
             return self._renew(current)
         except Exception:  # whatever a caller's function raises
@@ -3103,9 +3044,7 @@ class RenewedCredentials:
                 if not isinstance(loaded, Credentials):
                     kind = type(loaded).__name__
                     raise CredentialsError(f"credentials: got {kind} instead of Credentials")
-                if loaded.expires_at is not None and loaded.expires_at <= self._clock():
-                    raise CredentialsError("the credentials handed out have expired already")
-                self.current = loaded
+                self.current = unexpired(loaded, self._clock)
             return self.current
 
 

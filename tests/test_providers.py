@@ -1504,6 +1504,21 @@ def test_imds_that_could_not_get_the_role_says_why(desk, failing):
     failing(desk.resolve, CredentialsError, "AssumeRoleUnauthorizedAccess")
 
 
+def test_credentials_of_imds_stay_in_use_while_nobody_answers_there(desk):
+    desk.configure(CHAIN["IMDS"])
+    with Emulator() as closed:
+        url = closed.url
+    with desk.client() as client:
+        first = key_id(client)
+        good, desk.environ[ENDPOINT] = desk.environ[ENDPOINT], url
+        for seconds in (3600 - 14 * 60, 5 * 60, 10 * 60):
+            desk.clock.advance(seconds)
+            assert key_id(client) == first
+        desk.environ[ENDPOINT] = good
+        desk.clock.advance(30 * 60)
+        assert key_id(client) != first
+
+
 # --- hosts ---------------------------------------------------------------------------------------
 
 FIPS, DUAL = {"AWS_USE_FIPS_ENDPOINT": "true"}, {"AWS_USE_DUALSTACK_ENDPOINT": "true"}
@@ -1594,6 +1609,35 @@ def test_the_sso_portal_is_asked_in_its_own_region_at_its_host(paper, region, sw
     environ = {**paper.sso(region), **switches, "AWS_REGION": "ap-south-1"}
     fake_resolve(transport, environ, "x", region_name="sa-east-1")
     assert transport.origin() == "https://portal.sso" + host
+
+
+@pytest.mark.parametrize("kind", ["role", "SSO"])
+def test_a_service_in_a_region_has_more_time_than_one_on_this_machine(paper, kind):
+    transport = Recorder(TransportError("no route", kind="connect", sent=False))
+    environ = paper.role() if kind == "role" else paper.sso("us-east-1")
+    fake_resolve(transport, environ, "x", region_name="us-east-1")
+    assert transport.timeouts == [20, 20]
+
+
+ENDS = ['"soon"', "1e400", "NaN", "1" + "0" * 400, "-5", "true"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_from_the_portal_that_is_no_time_is_an_error(paper, failing, end):
+    role = {"accessKeyId": "ASIAfake", "secretAccessKey": "hush", "expiration": "END"}
+    text = json.dumps({"roleCredentials": role}).replace('"END"', end)
+    transport = Recorder(Response(200, (), text.encode()))
+    environ = paper.sso("us-east-1")
+    failing(lambda: fake_resolve(transport, environ, "x"), CredentialsError, "(?i)expir")
+
+
+@pytest.mark.parametrize("body", ['{"roleCredentials": ["hunter2"]}', '{"roleCredentials": 7}'])
+def test_an_answer_of_the_portal_without_a_role_is_an_error(paper, failing, body):
+    transport = Recorder(Response(200, (), body.encode()))
+    environ = paper.sso("us-east-1")
+    failing(
+        lambda: fake_resolve(transport, environ, "x"), CredentialsError, "portal.*(?i:accessKeyId)"
+    )
 
 
 REGIONS = {
