@@ -2649,8 +2649,8 @@ def credentials_in(answer: bytes, where: str, account: str | None = None) -> Cre
     return credentials
 
 
-def epoch(expiry: object) -> float | None:
-    """Epoch seconds of an ISO 8601 time, or of SSO's milliseconds; None for none.
+def epoch(text: object) -> float | None:
+    """Epoch seconds of an ISO 8601 time, or of SSO's number of milliseconds; None for none.
 
     >>> epoch("2015-08-30T12:36:00Z")
     1440938160.0
@@ -2658,20 +2658,19 @@ def epoch(expiry: object) -> float | None:
     import re
     from datetime import datetime
 
-    if not expiry:
+    if not text:
         return None
-    if isinstance(expiry, (int, float)) and 0 < expiry < 1e15:
-        return expiry / 1000
-    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
-    found = re.fullmatch(form, str(expiry), re.ASCII)
-    moment, fraction, offset = found.groups() if found else ("", None, None)
-    zone = (offset or "Z").replace("UTC", "Z")
-    try:  # fromisoformat knows fractions and offsets of any length from Python 3.11 on only
-        seconds = datetime.strptime(moment + zone, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    if isinstance(text, (int, float)) and 0 < text < 1e15:
+        return text / 1000
+    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
+    found = re.fullmatch(form, str(text), re.ASCII)
+    moment, zone = found.groups("Z") if found else ("", "")
+    try:  # fromisoformat knows offsets and fractions of any length from Python 3.11 on only
+        moment += zone.replace("UTC", "Z")
+        return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S%z").timestamp()
     except (ValueError, OverflowError):
-        shown = f"the expiration {str(expiry)[:40]!r}"
-        raise CredentialsError(f"{shown} is not an ISO 8601 time") from None
-    return seconds + float(fraction or 0)
+        wrong = f"the expiration {str(text)[:40]!r} is not an ISO 8601 time"
+        raise CredentialsError(wrong) from None
 
 
 def _web_identity(lookup: Lookup) -> Credentials | None:
@@ -2698,32 +2697,19 @@ def _token_in(path: str) -> str:
 
 
 def _from_profile(lookup: Lookup) -> Credentials | None:
+    """What a profile leads to: the chosen one, or the one that `lookup` is already within."""
     inner = lookup if lookup.path else lookup.within(lookup.settings.profile_name)
     return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
-
-
-def _from_source(lookup: Lookup, name: str) -> Credentials:
-    """What the profile leads to that a role names as its source; its own keys come first."""
-    inner, settings = lookup.within(name), lookup.settings
-    path = " -> ".join(inner.path)
-    if name not in settings.profiles:
-        raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
-    static = _static_keys(inner)
-    if name in lookup.path and not static:
-        raise CredentialsError(f"the source profiles go round in a circle: {path}")
-    found = static or _from_profile(inner)
-    if not found:
-        raise CredentialsError(f"source_profile {name!r} has no credentials ({path})")
-    return found
 
 
 def _assumed_role(lookup: Lookup) -> Credentials | None:
     """The role `role_arn`, assumed with the credentials of another profile or provider."""
     profile, where = lookup.values, lookup.where
     source, kind = profile.get("source_profile"), profile.get("credential_source")
-    is_web_identity = profile.get("web_identity_token_file") and not source and not kind
-    if not profile.get("role_arn") or is_web_identity:
+    if not profile.get("role_arn"):
         return None
+    if profile.get("web_identity_token_file") and not source and not kind:
+        return None  # _web_identity is for that
     if source and not kind:
         base: Credentials | None = _from_source(lookup, source)
     elif kind in CREDENTIAL_SOURCES and not source:
@@ -2741,6 +2727,21 @@ def _assumed_role(lookup: Lookup) -> Credentials | None:
         if not (code.isascii() and code.isdigit()):
             raise CredentialsError(f"{where}: an MFA code is made of digits")
     return _ask_sts(lookup, "AssumeRole", form, base)
+
+
+def _from_source(lookup: Lookup, name: str) -> Credentials:
+    """What the profile leads to that a role names as its source; its own keys come first."""
+    inner, settings = lookup.within(name), lookup.settings
+    path = " -> ".join(inner.path)
+    if name not in settings.profiles:
+        raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
+    static = _static_keys(inner)
+    if name in lookup.path and not static:
+        raise CredentialsError(f"the source profiles go round in a circle: {path}")
+    found = static or _from_profile(inner)
+    if not found:
+        raise CredentialsError(f"source_profile {name!r} has no credentials ({path})")
+    return found
 
 
 def _ask_sts(
