@@ -2636,8 +2636,7 @@ def credentials_in(answer: bytes, where: str, account: str | None = None) -> Cre
     """Credentials in an answer. All services call the five alike, but for case and "Token"."""
     fields: Any = _json_object(answer) or xml_fields(answer)
     fields = fields.get("roleCredentials", fields)  # which SSO has around them
-    if not isinstance(fields, dict):
-        fields = {}
+    fields = fields if isinstance(fields, dict) else {}
     found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
     if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
         raise CredentialsError(f"{where} is {str(found['Code'])[:80]!r}")
@@ -2768,14 +2767,12 @@ def _ask_sts(
 
 def _static_keys(lookup: Lookup) -> Credentials | None:
     """Keys that stand in a file, all from the same one, the credentials file first."""
-    settings, name = lookup.settings, lookup.path[-1]
+    settings, found = lookup.settings, None
     names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     for which, file in (("credentials", settings.credentials), ("config", settings.config)):
         where = f"{lookup.where} in {shared_file_path(which, settings.environ)}"
-        found = _key_pair(file.get(name, {}), names, where)
-        if found:
-            return found
-    return None
+        found = found or _key_pair(file.get(lookup.path[-1], {}), names, where)
+    return found
 
 
 def _sso(lookup: Lookup) -> Credentials | None:
@@ -2916,8 +2913,7 @@ def _from_imds(lookup: Lookup) -> Credentials | None:
 
 def _imds_role(lookup: Lookup, url: str, is_second: bool = False) -> Credentials | None:
     """The role's credentials; None when the instance has no role."""
-    token = _imds_token(lookup, url)
-    headers: Headers = (("x-aws-ec2-metadata-token", token),) if token else ()
+    headers = _imds_token(lookup, url)
     for path in IMDS_PATHS:
         try:
             answer = _ask(lookup, Request("GET", url + path, headers), "IMDS", near=True)
@@ -2932,13 +2928,14 @@ def _imds_role(lookup: Lookup, url: str, is_second: bool = False) -> Credentials
     return None
 
 
-def _imds_token(lookup: Lookup, url: str) -> str:
-    """The token of IMDSv2; "" where only version 1 answers and is not forbidden."""
+def _imds_token(lookup: Lookup, url: str) -> Headers:
+    """The header with IMDSv2's token; () where only version 1 answers and is not forbidden."""
     headers = (("x-aws-ec2-metadata-token-ttl-seconds", "21600"), ("Content-Length", "0"))
     request = Request("PUT", url + "/latest/api/token", headers)
     try:
         answer = _ask(lookup, request, "IMDS token", near=True)
-        return checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
+        token = checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
+        return (("x-aws-ec2-metadata-token", token),)
     except TransportError as error:
         if error.kind != "timeout" or not error.sent:
             raise
@@ -2949,7 +2946,7 @@ def _imds_token(lookup: Lookup, url: str) -> str:
             raise
     if lookup.settings.get_flag("ec2_metadata_v1_disabled"):
         raise CredentialsError("IMDSv2 does not answer, and ec2_metadata_v1_disabled forbids v1")
-    return ""
+    return ()
 
 
 def _ask(
