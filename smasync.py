@@ -2900,13 +2900,15 @@ def _from_imds(lookup: Lookup) -> Credentials | None:
     url = check_endpoint_url(settings.get(setting) or IMDS_URLS[mode.lower()], setting)
     try:
         last = _imds_role(lookup, url)
-        return last and unexpired(last, lookup.clock)
     except (ClientError, TransportError, CredentialsError) as error:
         if not last and isinstance(error, TransportError) and not error.sent:
             return None  # nobody there: this is no EC2 instance
         if not last:
             raise
-    later = lookup.clock() + ADVISORY_SECONDS + 300 + 300 * lookup.random()
+    now = lookup.clock()
+    if not last or last.expires_at is None or last.expires_at > now:
+        return last
+    later = now + ADVISORY_SECONDS + 300 + 300 * lookup.random()
     keys = (last.access_key_id, last.secret_access_key, last.session_token)
     return Credentials(*keys, later, last.account_id)
 

@@ -1519,6 +1519,17 @@ def test_credentials_of_imds_stay_in_use_while_nobody_answers_there(desk):
         assert key_id(client) != first
 
 
+def test_imds_is_asked_again_at_once_as_long_as_its_credentials_have_not_ended(desk):
+    desk.configure(CHAIN["IMDS"])
+    with desk.client() as client:
+        first = key_id(client)
+        desk.services.fail_always("imds", emu.status(403))
+        desk.clock.advance(3600 - 14 * 60)
+        assert key_id(client) == first
+        desk.services.fail_always("imds", None)
+        assert key_id(client) != first
+
+
 # --- hosts ---------------------------------------------------------------------------------------
 
 FIPS, DUAL = {"AWS_USE_FIPS_ENDPOINT": "true"}, {"AWS_USE_DUALSTACK_ENDPOINT": "true"}
