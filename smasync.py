@@ -1868,10 +1868,11 @@ class Settings:
 
     def _services(self, service: str) -> Profile:
         """What the services section that the profile names has on a service."""
-        section = f"services {self.profile['services']}" if self.profile.get("services") else ""
-        if section and section not in self.config:
+        name = self.profile.get("services", "")
+        section = f"services {name}"
+        if name and section not in self.config:
             raise ConfigurationError(
-                f"profile {self.profile_name!r} names {section}, but there is no section "
+                f"profile {self.profile_name!r} names services = {name}, but there is no section "
                 f"[{section}] in {shared_file_path('config', self.environ)}"
             )
         nested = self.config.get(section, {}).get(service, "")
