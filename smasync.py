@@ -1678,7 +1678,8 @@ def read_text_file(path: str) -> str | None:
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError(f"{path}: is over {MAX_FILE_BYTES} bytes; is it the right file?")
     text = content.decode("utf-8-sig", "replace")
-    if "\ufffd" in text:  # the decoder's own error would quote what may be a secret
+    if text.count("\ufffd") > content.count("\ufffd".encode()):
+        # the decoder's own error would quote what may be a secret
         raise ConfigurationError(f"{path}: cannot be read: it is not UTF-8 text")
     return text
 

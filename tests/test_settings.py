@@ -102,6 +102,7 @@ SYNTAX = {
     "no white space": ("[profile x]\na=1\nb==1=", "", {"x": {"a": "1", "b": "=1="}}),
     "an empty value": ("[profile x]\na =\nb = 1", "", {"x": {"a": "", "b": "1"}}),
     "letters beyond ASCII in a value": ("[profile x]\na = é中 🙂", "", {"x": {"a": "é中 🙂"}}),
+    "a replacement character in a value": ("[profile x]\na = \ufffd", "", {"x": {"a": "\ufffd"}}),
     "a continuation appends a line": (
         "[profile x]\na = 1\n  2\n\t3\nb = 4", "[x]\nc = 5\n 6",
         {"x": {"a": "1\n2\n3", "b": "4", "c": "5\n6"}},
@@ -208,6 +209,7 @@ def test_a_file_that_is_a_directory_is_an_error(files, tmp_path, variable):
 UNREADABLE = {
     "over 1 MiB": b"#" * (1 << 20) + b"\n",
     "not UTF-8": "[profile é]".encode("latin-1"),
+    "not UTF-8, beside a replacement character": b"[profile \xef\xbf\xbd\xef\xbf]",
     "UTF-16": "[profile x]\na = 1".encode("utf-16"),
 }
 
