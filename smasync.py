@@ -4051,7 +4051,8 @@ SECONDS: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
 OUTPUT_FILE: Options = (("--output-file", {"help": "where the result goes; stdout otherwise"}),)
 OPTIONS: Options = (
     # what the AWS CLI takes with every command
-    ("--region", {}), ("--profile", {}), ("--endpoint-url", {}), ("--ca-bundle", {}), ("--color", {}),
+    ("--region", {}), ("--profile", {}), ("--ca-bundle", {}), ("--color", {}),
+    ("--endpoint-url", {"help": "SageMaker Runtime's; for wait and put-input, S3's"}),
     ("--debug", {"action": "store_true"}), ("--no-verify-ssl", {"action": "store_true"}),
     ("--no-paginate", {"action": "store_true"}), ("--no-cli-pager", {"action": "store_true"}),
     ("--output", {"choices": ("json", "text"), "default": "json"}),
@@ -4113,13 +4114,13 @@ def _run_wait(options: Namespace) -> int:
     given = {"OutputLocation": options.output_location}
     given["FailureLocation"] = options.failure_location
     accepted.update({name: value for name, value in given.items() if value})
-    with _client(options) as client:
+    with _client(options, asks_s3_alone=True) as client:
         return _show_result(client, accepted, options.timeout, options)
 
 
 def _run_put_input(options: Namespace) -> int:
     kind, key = options.content_type, options.sse_kms_key_id
-    with _client(options) as client:
+    with _client(options, asks_s3_alone=True) as client:
         file = os.path.expanduser(options.file)
         print(client.put_input(file, options.location, ContentType=kind, SSEKMSKeyId=key))
     return 0
@@ -4377,11 +4378,18 @@ COMMANDS: tuple[tuple[str, Callable[[Namespace], int], Options, str], ...] = (
 # fmt: on
 
 
-def _client(options: Namespace) -> Client:
+def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
+    """The client that the flags describe; --endpoint-url is of the service that a command asks."""
+    environ, url = environment(None), options.endpoint_url
+    if asks_s3_alone and url:
+        check_endpoint_url(url, "--endpoint-url")
+        ours = {"AWS_ENDPOINT_URL_S3": url, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"}
+        environ, url = {**environ, **ours}, None
     return Client(
         options.region,
         profile_name=options.profile,
-        endpoint_url=options.endpoint_url,
+        endpoint_url=url,
+        environ=environ,
         connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
         read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
         verify=False if options.no_verify_ssl else options.ca_bundle,

@@ -1194,6 +1194,45 @@ def test_254_when_s3_refuses_an_input(desk):
     said(desk.run("put-input", "in", "s3://my-bucket/x"), 254, "AccessDenied.*PutObject.*not you")
 
 
+# --- The endpoint of S3
+
+NOWHERE = "http://127.0.0.1:9/nowhere"
+ENDPOINTS: dict[str, dict[str, str | None]] = {
+    # what the environment says, which --endpoint-url overrides
+    "nothing": {"AWS_ENDPOINT_URL_S3": None},
+    "another one of S3": {"AWS_ENDPOINT_URL_S3": NOWHERE},
+    "one for all": {"AWS_ENDPOINT_URL_S3": None, "AWS_ENDPOINT_URL": NOWHERE},
+    "to be ignored": {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+}
+
+
+@pytest.mark.parametrize("case", ENDPOINTS)
+def test_endpoint_url_is_s3_s_for_commands_that_ask_s3_alone(desk, case):
+    where = ("--endpoint-url", desk.emulator.url)
+    environ = {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": NOWHERE, **ENDPOINTS[case]}
+    (desk.home / "in").write_bytes(b"x")
+    put = desk.run("put-input", "in", "s3://my-bucket/x", *where, **environ)
+    assert (put.status, desk.emulator.get("s3://my-bucket/x")) == (0, b"x"), put
+    job = ("--output-location", "s3://my-bucket/x")
+    assert desk.run("wait", *job, *where, **environ) == (0, b"x", "")
+
+
+def test_endpoint_url_with_wait_is_sagemaker_s(desk):
+    where = ("--endpoint-url", desk.emulator.url)
+    environ: dict[str, str | None] = {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": NOWHERE}
+    assert desk.run(*LOCATED, "--wait", "60", *where, **environ).status == 0
+    environ = {"AWS_ENDPOINT_URL_S3": NOWHERE, "AWS_MAX_ATTEMPTS": "1"}
+    assert desk.run(*LOCATED, "--wait", "0.3", *where, **environ).status == 4
+    assert len(desk.emulator.ledger) == 2
+
+
+@pytest.mark.parametrize("command", [("wait", "--output-location"), ("put-input", "in")])
+def test_a_malformed_endpoint_of_s3_is_called_by_its_flag(desk, command):
+    done = desk.run(*command, "s3://my-bucket/x", "--endpoint-url", "http://me:pw@x")
+    said(done, 253, "--endpoint-url .*malformed")
+    assert "pw" not in done.err
+
+
 # --- Secrets
 
 PRIVATE = "patient-42"
