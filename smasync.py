@@ -3928,6 +3928,7 @@ class _Many:
             seconds -= NAP_SECONDS
 
 
+LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in
 # The client of lambda_handler, which later invocations find again.
 _lambda_client: Client | None = None
 
@@ -3936,12 +3937,18 @@ def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str
     """A Lambda function's handler: the event is the members; returns what the operation does.
 
     Body is base64 when it is a string, and is sent as JSON when it is an object or an array.
-    Region, credentials and all else come from the function's environment.
+    Region, credentials and all else come from the function's environment. A second before the
+    function's time is over the call ends with an error; when less than two are left, half-way.
     """
     global _lambda_client
-    if _lambda_client is None:
-        _lambda_client = Client()
-    return _lambda_client._send(_lambda_client._invocation(members_in(event)))
+    client = _lambda_client
+    if client is None:
+        _lambda_client = client = Client()
+    call = client._invocation(members_in(event))
+    if hasattr(context, "get_remaining_time_in_millis"):
+        left = context.get_remaining_time_in_millis() / 1000
+        call.deadline = client._monotonic() + max(left - LAMBDA_MARGIN_SECONDS, left / 2)
+    return client._send(call)
 
 
 def members_in(document: object) -> dict[str, Any]:

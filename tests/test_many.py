@@ -1013,6 +1013,10 @@ smasync = sys.modules["smasync"]
 class Context:
     aws_request_id, memory_limit_in_mb = "52fdfc07", 128
 
+if os.environ.get("SECONDS_LEFT"):
+    left = float(os.environ["SECONDS_LEFT"])
+    Context.get_remaining_time_in_millis = lambda self: int(left * 1000)
+
 for number, line in enumerate(sys.stdin):
     os.environ["_X_AMZN_TRACE_ID"] = f"Root=1-{number}"
     try:
@@ -1130,3 +1134,19 @@ def test_a_function_without_a_region_says_so_each_time(server):
     results, clients = function(server, [CALL, CALL], **no_region)
     assert [kinds[0] for _, kinds, _ in results] == ["ConfigurationError"] * 2
     assert clients == 0 and server.requests == []
+
+
+@pytest.mark.parametrize("left", ["1.4", "0.4"])
+def test_an_error_is_raised_before_the_function_s_time_is_over(server, left):
+    """The service is silent for longer than the function has, and not asked again."""
+    server.fail(emu.stall(20), emu.stall(20))
+    started = time.monotonic()
+    results, _ = function(server, [CALL], SECONDS_LEFT=left)
+    assert time.monotonic() - started < 15
+    assert [(how, kinds[0]) for how, kinds, _ in results] == [("raised", "TransportError")]
+    assert len(server.requests) == 1
+
+
+def test_a_function_with_little_time_left_still_calls(server):
+    results, _ = function(server, [CALL] * 2, SECONDS_LEFT="1.0")
+    assert [how for how, *_ in results] == ["returned"] * 2
