@@ -3450,11 +3450,9 @@ class Client:
             if log:
                 headers = without_secrets(response.headers, secrets)
                 log.debug("answer: %r %s", response, shown_headers(headers))
-            answer = _answer_of(call, response, secrets)
+            answer = _answer_of(call, response, secrets, signed.canonical_request)
         except ClientError as error:
             entry["Outcome"] = error.code
-            canonical = without_secrets(signed.canonical_request, secrets)
-            error.hint = mismatch(error.response["Error"], canonical) or HINTS.get(error.code, "")
             error.metadata.update(metadata)
             raise
         except TransportError as error:
@@ -3584,8 +3582,13 @@ def logger(level: int = DEBUG) -> Logger | None:
     return found if found and found.isEnabledFor(level) else None
 
 
-def _answer_of(call: _Call, response: Response, secrets: tuple[str, ...]) -> dict[str, Any]:
-    """What the call reads in the response, or raises, less the secrets."""
+def _answer_of(
+    call: _Call, response: Response, secrets: tuple[str, ...], canonical: str
+) -> dict[str, Any]:
+    """What the call reads in the response, or raises, less the secrets; `canonical` is for a hint.
+
+    What is raised does not quote sensitive members either, as do AWS's words about a signature.
+    """
     if not 200 <= response.status < 300:
         text = without_secrets(response.body.decode("latin-1"), secrets)
         body = text.encode("latin-1")
@@ -3594,7 +3597,37 @@ def _answer_of(call: _Call, response: Response, secrets: tuple[str, ...]) -> dic
         return call.read(response)
     except ClientError as refusal:
         kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
-    raise kind(evidence["Error"]["Message"], response=evidence, operation_name=call.operation)
+    hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
+    evidence = without_sensitive(evidence, sensitive_texts(call.request))
+    raise kind(
+        evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
+        hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
+    )  # fmt: skip
+
+
+SENSITIVE_HEADERS = frozenset(
+    member.header.lower() for member in INVOKE_ENDPOINT_ASYNC if member.sensitive and member.header
+)
+
+
+def sensitive_texts(request: Request) -> list[str]:
+    """What the sensitive members of a request are."""
+    texts = [value for name, value in request.headers if name.lower() in SENSITIVE_HEADERS]
+    if isinstance(request.body, bytes) and request.body:
+        texts.append(request.body.decode("utf-8", "replace"))
+    return texts
+
+
+def without_sensitive(value: Any, texts: list[str]) -> Any:
+    """The same less the sensitive texts: as a line of a canonical request, between quotes, bare."""
+    if isinstance(value, dict):
+        return {name: without_sensitive(item, texts) for name, item in value.items()}
+    if isinstance(value, str):
+        value = masked(value, SENSITIVE_HEADERS)
+        for text in texts:
+            value = value.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
+        value = without_secrets(value, texts)
+    return value
 
 
 def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
@@ -3616,6 +3649,13 @@ def waited_for(timeout: float, file: str | os.PathLike[str] | BinaryIO | None) -
     """Where a result will go; raises ParamValidationError for what wait cannot take."""
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise ParamValidationError(f"timeout: {timeout!r} is not a number of seconds above 0")
+    try:
+        if isinstance(file, (str, os.PathLike)):
+            os.stat(file)
+    except OSError:
+        return _Download(file)
+    except ValueError as error:  # a NUL, or half a character
+        raise ParamValidationError(f"file: {str(file)[:80]!r}: {error}") from None
     return _Download(file)
 
 
@@ -3961,7 +4001,10 @@ def members_in(document: object) -> dict[str, Any]:
     elif isinstance(body, (dict, list)):
         import json
 
-        members["Body"] = json.dumps(body).encode()
+        try:
+            members["Body"] = json.dumps(body, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
     return members
 
 
@@ -4135,14 +4178,27 @@ def _run_put_input(options: Namespace) -> int:
 
 def _run_bulk(options: Namespace) -> int:
     """Enqueue what has no result yet; 254 when something failed, now or before."""
+    for path, may_be_new in ((options.manifest, False), (options.results, True)):
+        if not os.path.isfile(path) and (os.path.exists(path) or not may_be_new):
+            raise ParamValidationError(f"{path}: is not a file that can be read more than once")
     with _client(options) as client, open(options.results, "a+b") as file:
         bulk = _Bulk(options.manifest, file, options.retry_failed, options.quiet)
         client._credentials.get()  # without any, no line is to blame
         bulk.run(client, options.concurrency)
     if isinstance(bulk.stopped, Error):
+        if bulk.same >= SAME_FAILURES:
+            print(f"smasync: {SAME_FAILURES_HINT}", file=sys.stderr)
         raise bulk.stopped
     print(_formatted(bulk.counts, options))
     return 130 if bulk.stopped else 254 if bulk.counts["Failed"] else 0
+
+
+MAX_LINE_BYTES = 1 << 20  # of a manifest: the largest Body is 170,668 in base64
+SAME_FAILURES = 100  # in a row, after which no more is sent
+SAME_FAILURES_HINT = (
+    f"{SAME_FAILURES} lines in a row ended in one and the same error, so the others were not sent; "
+    "when it is mended, go on with --retry-failed, or without to leave the failed ones out"
+)
 
 
 class _ManifestLine(dict):  # type: ignore[type-arg]
@@ -4159,15 +4215,10 @@ class _Bulk:
     """
 
     def __init__(self, manifest: str, results: BinaryIO, retry_failed: bool, quiet: bool) -> None:
-        for path in (manifest, results.name):
-            if not os.path.isfile(path):
-                raise ParamValidationError(
-                    f"{path}: is not a file that can be read more than once"
-                )
         lock_file(results)
         self.manifest, self.results, self.lock = manifest, results, allocate_lock()
         self.stopped: object = None
-        self.quiet = quiet
+        self.quiet, self.failure, self.same = quiet, "", 0
         self.known = {
             number: (digest, accepted)
             for number, digest, accepted in read_results(results)
@@ -4182,7 +4233,7 @@ class _Bulk:
     def _left(self) -> int:
         """How many lines have no result; those that have are compared with it."""
         left = same = 0
-        for number, text in self.lines():
+        for number, text in manifest_lines(self.manifest):
             if number not in self.known:
                 left += 1
             elif self.known[number][0] == digest_of(text):
@@ -4210,16 +4261,9 @@ class _Bulk:
             undo()
         self.show_progress(last=True)
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Number and text of each line that is not blank."""
-        with open(self.manifest, "rb") as file:
-            for number, text in enumerate(file, 1):
-                if text.strip():
-                    yield number, text.strip()
-
     def pending(self) -> Iterator[_ManifestLine]:
         """The members of each line that has no result; until somebody says stop."""
-        for number, text in self.lines():
+        for number, text in manifest_lines(self.manifest):
             if self.stopped:
                 return
             if number in self.known:
@@ -4227,6 +4271,11 @@ class _Bulk:
             line = _ManifestLine()
             line.number, line.digest = number, digest_of(text)
             try:
+                if len(text) > MAX_LINE_BYTES:
+                    raise ParamValidationError(
+                        f"the line is over {MAX_LINE_BYTES} bytes; put the input into S3 and give "
+                        "InputLocation"
+                    )
                 line.update(members_from_json(text))
             except ParamValidationError as error:
                 self.record(Outcome(number, line, None, error))
@@ -4258,6 +4307,18 @@ class _Bulk:
             self.results.flush()
             self.counts["Failed" if error else "Accepted"] += 1
             self.counts["Left"] -= 1
+            self.count_same(error)
+
+    def count_same(self, error: Exception | None) -> None:
+        """Stop when no end can be seen of one failure; what is a line's own, or passes, is none."""
+        if error is None:
+            self.failure, self.same = "", 0
+        elif isinstance(error, (ClientError, TransportError)) and retry_kind(error) != "throttle":
+            failure = error.code if isinstance(error, ClientError) else error.kind
+            self.same = self.same + 1 if failure == self.failure else 1
+            self.failure = failure
+            if self.same >= SAME_FAILURES:
+                self.stopped = self.stopped or error
 
     def stop_on_interrupt(self) -> Callable[[], object]:
         """Have Ctrl-C end the manifest, and a second one the program; returns what undoes that."""
@@ -4292,6 +4353,18 @@ class _Bulk:
         bar = "#" * (30 * done // max(self.to_do, 1))
         line = f"\r[{bar:<30}] {text:<60}" if terminal else text
         print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
+
+
+def manifest_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """Number and text of each line that is not blank; of one over the limit, the start."""
+    with open(path, "rb") as file:
+        for number, text in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+            rest = text
+            while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_LINE_BYTES + 1)
+            text = text if len(text) > MAX_LINE_BYTES else text.strip()
+            if text:
+                yield number, text
 
 
 RESULT_START = b'{"Line": '
@@ -4447,8 +4520,9 @@ def _file(path: str) -> bytes:
     try:
         with open(os.path.expanduser(path), "rb") as file:
             return file.read(MAX_FILE_BYTES)
-    except OSError as error:
-        raise ParamValidationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ParamValidationError(f"{path}: cannot be read: {why}") from None
 
 
 def _blob(text: str, binary_format: str) -> bytes:

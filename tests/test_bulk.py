@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -302,6 +303,10 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
         b'{"EndpointName": "x", "Body": [], "RequestTTLSeconds": "60"}',
         "RequestTTLSeconds: expected int",
     ),
+    "no number": (b'{"EndpointName": "x", "Body": {"a": NaN}}', "Body: cannot be sent as JSON"),
+    "infinite": (b'{"EndpointName": "x", "Body": [1, -Infinity]}', "Body: cannot be sent as JSON"),
+    "too long": (b'{"Body": "' + bytes(smasync.MAX_LINE_BYTES), "over 1048576 bytes"),
+    "too much white space": (b" " * smasync.MAX_LINE_BYTES + b"{}", "over 1048576 bytes"),
 }
 
 
@@ -321,6 +326,28 @@ def test_a_bad_line_is_a_failed_line_and_the_others_go_on(program):
         assert words in entry["Error"]["Message"]
     assert [list(entry) for entry in entries[1::2]] == [ACCEPTED] * len(bad)
     assert len(program.emulator.requests) == len(program.emulator.ledger) == len(bad)
+
+
+def test_a_line_of_the_largest_size_is_sent_and_one_byte_more_is_not(program):
+    line = json.dumps({**CALL, "Accept": "x"}).encode().ljust(smasync.MAX_LINE_BYTES - 1) + b"\n"
+    done, entries, _ = program.bulk(line + b" " + line + line.rstrip(), None, "--concurrency", "1")
+    assert json.loads(done.out) == {"Accepted": 2, "Failed": 1, "Left": 0}
+    assert [entry["Line"] for entry in entries if "Error" in entry] == [2]
+
+
+def test_a_line_without_an_end_is_not_held_in_memory(tmp_path):
+    with open(tmp_path / "manifest", "wb") as file:
+        file.truncate(1 << 26)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + json.dumps(CALL).encode())
+    tracemalloc.start()
+    try:
+        (_, start), last = smasync.manifest_lines(str(tmp_path / "manifest"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(start) == smasync.MAX_LINE_BYTES + 1 and last == (2, json.dumps(CALL).encode())
+    assert peak < 1 << 24
 
 
 REFUSALS: dict[str, tuple[Fault, tuple[str, str, str]]] = {
@@ -696,7 +723,7 @@ if os.name == "posix":
 def test_a_manifest_that_is_no_file_is_refused(desk, case):
     MANIFEST_PROBLEMS[case](desk.home / "manifest.jsonl")
     said(desk.run(*BULK), 252, r"manifest\.jsonl: is not a file")
-    assert desk.emulator.requests == []
+    assert desk.emulator.requests == [] and not (desk.home / "results.jsonl").exists()
 
 
 @pytest.mark.parametrize("case", RESULT_PROBLEMS)
@@ -802,6 +829,60 @@ def test_credentials_that_the_service_calls_expired_stop_it_and_no_line_is_to_bl
     desk.emulator.fail_every(None)
     assert desk.run(*BULK, AWS_SESSION_TOKEN=TOKEN).out == counts(50, 0, 0)
     assert len(desk.ids) == len(set(desk.ids)) == 50
+
+
+# --- Failures without an end
+
+DENIED = status(403, "AccessDeniedException", "not you")
+ENDLESS: dict[str, tuple[Fault, int, str]] = {
+    # what becomes of each request, the exit status, and what is said
+    "refused": (DENIED, 254, "AccessDeniedException.*not you"),
+    "broken": (reset_after(), 255, "no answer|closed|reset"),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+def test_one_failure_without_an_end_stops_it_and_retry_failed_goes_on(desk, case):
+    fault, exit_status, words = ENDLESS[case]
+    desk.emulator.fail_every(lambda received: fault if len(desk.ids) >= 3 else None)
+    desk.write(same_lines(3) + b"{\n" + same_lines(200))
+    flags = ("--concurrency", "2", "--quiet")
+    done = desk.run(*BULK, *flags, AWS_MAX_ATTEMPTS="1")
+    assert (done.status, done.out) == (exit_status, b"")
+    assert re.search(words, done.err) and "--retry-failed" in done.err
+    assert (case == "refused") == ("allow sagemaker:InvokeEndpointAsync" in done.err)
+    failed = sum("Error" in entry for entry in desk.results)
+    assert smasync.SAME_FAILURES < failed <= smasync.SAME_FAILURES + 1 + 4
+    desk.emulator.fail_every(None)
+    assert desk.run(*BULK, *flags) == (254, counts(204 - failed, failed, 0), "")
+    assert desk.run(*BULK, *flags, "--retry-failed") == (254, counts(203, 1, 0), "")
+
+
+def test_an_outage_stops_it(desk):
+    desk.write(same_lines(200))
+    nowhere = ("--endpoint-url", "http://127.0.0.1:9")
+    done = desk.run(*BULK, *nowhere, "--quiet", AWS_MAX_ATTEMPTS="1")
+    assert done.status == 255 and "cannot connect" in done.err and "--retry-failed" in done.err
+    assert len(desk.results) < 200
+    assert desk.run(*BULK, "--retry-failed").out == counts(200, 0, 0)
+
+
+def test_failures_that_differ_pass_or_are_a_line_s_own_do_not_stop_it(desk):
+    """One success in fifty, two codes in turn, lines that cannot be sent: all go to the end."""
+    number = iter(range(10**6))
+
+    def every_fiftieth(received: Received | None) -> Fault | None:
+        return DENIED if next(number) % 50 else None
+
+    def in_turn(received: Received | None) -> Fault | None:
+        return DENIED if next(number) % 2 else status(400, "ValidationError", "words")
+
+    for fault, line in ((every_fiftieth, CALL), (in_turn, CALL), (None, {"EndpointName": "x"})):
+        desk.emulator.fail_every(fault)
+        desk.write(manifest_of(*[line] * 250))
+        (desk.home / "results.jsonl").unlink(missing_ok=True)
+        done = desk.run(*BULK, "--quiet", "--concurrency", "1")
+        assert done.status == 254 and json.loads(done.out)["Left"] == 0
 
 
 # --- Interrupted
@@ -1236,6 +1317,38 @@ def test_a_malformed_endpoint_of_s3_is_called_by_its_flag(desk, command):
 # --- Secrets
 
 PRIVATE = "patient-42"
+
+
+class Quoting:
+    """A service that refuses, and quotes what it was sent."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def __call__(self, received: Received | None) -> Fault:
+        assert received
+        value = received.header("x-amzn-sagemaker-custom-attributes") or ""
+        canonical = f"POST\n/\n\nhost:x\nx-amzn-sagemaker-custom-attributes:{value}\n\nhost\nhash"
+        expected = f"{smasync.EXPECTED}{canonical}'\n\nThe String-to-Sign should have been"
+        body = received.body.decode()
+        self.words = [expected, f"Value '{value}' at 'customAttributes' failed", f"no: {body}"]
+        return status(400, "ValidationError", "\n".join(self.words))
+
+
+@pytest.mark.parametrize("attributes", [PRIVATE, f"{PRIVATE}, ward 7, bed 3"])
+def test_results_do_not_quote_what_is_sensitive_though_the_service_does(desk, attributes):
+    quoting = Quoting()
+    desk.emulator.fail_every(quoting)
+    line = {"EndpointName": "x", "Body": ["patient-43 and more"], "CustomAttributes": attributes}
+    desk.write(manifest_of(line))
+    assert desk.run(*BULK, "--quiet").status == 254
+    told = (desk.home / "results.jsonl").read_text()
+    assert f"<hidden, {len(attributes)} characters>" in told and "host:x" in told
+    printed = desk.run(*INVOKE, "--cli-input-json", json.dumps(line), "--debug")
+    assert printed.status == 254 and "of the canonical request: the service has" in printed.err
+    for text in (told, printed.err):
+        assert "at 'customAttributes' failed" in text
+        assert "patient-" not in text and "patient-" in quoting.words[0]
 
 
 def test_no_command_shows_a_secret(desk):

@@ -1111,6 +1111,7 @@ BAD_EVENTS: dict[str, tuple[Any, str]] = {
     "not base64": ({"EndpointName": "x", "Body": "?"}, "base64"),
     "Body is a number": ({"EndpointName": "x", "Body": 5}, "Body: expected"),
     "Body is empty": ({"EndpointName": "x", "Body": ""}, "Body: 0 bytes is under 1"),
+    "Body has no number": ({"EndpointName": "x", "Body": [float("nan")]}, "Body: cannot be sent"),
 }
 
 

@@ -1729,6 +1729,8 @@ NO_FILES: dict[str, Callable[[Path], Any]] = {
     "folder": lambda folder: folder,
     "FIFO": lambda folder: fifo(folder) if hasattr(os, "mkfifo") else folder,
     "empty path": lambda folder: "",
+    "path with NUL": lambda folder: folder / "a\0b",
+    "path with half a character": lambda folder: f"{folder}/a\ud800",
     "text file": lambda folder: open(folder / "text", "w"),  # noqa: SIM115
     "wrapped text file": wrapped_text,
     "StringIO": lambda folder: io.StringIO(),
