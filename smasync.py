@@ -3619,7 +3619,7 @@ def sensitive_texts(request: Request) -> list[str]:
 
 
 def without_sensitive(value: Any, texts: list[str]) -> Any:
-    """The same less the sensitive texts: as a line of a canonical request, between quotes, bare."""
+    """The same less the sensitive texts: in a canonical request, between quotes, or bare."""
     if isinstance(value, dict):
         return {name: without_sensitive(item, texts) for name, item in value.items()}
     if isinstance(value, str):
@@ -4111,7 +4111,7 @@ OPTIONS: Options = (
 )
 INPUT_OPTIONS: Options = (
     # and with the members of an operation
-    ("--cli-input-json", {}), ("--query", {}),
+    ("--cli-input-json", {}), ("--query", {"choices": ANSWER_MEMBERS}),
     ("--cli-binary-format", {"choices": ("base64", "raw-in-base64-out"), "default": "base64"}),
     ("--generate-cli-skeleton", {"nargs": "?", "const": "input", "choices": ("input", "output")}),
 )
@@ -4132,10 +4132,14 @@ def flag(member: str) -> str:
 
 def _run_invoke(options: Namespace) -> int:
     if options.generate_cli_skeleton:
-        print(_skeleton(options.generate_cli_skeleton))
+        import json
+
+        blank = {"string": "", "integer": 0, "blob": None}
+        members: dict[str, Any] = {row.name: blank[row.type] for row in INVOKE_ENDPOINT_ASYNC}
+        answers = dict.fromkeys(ANSWER_MEMBERS, "")
+        which = {"input": members, "output": answers}[options.generate_cli_skeleton]
+        print(json.dumps(which, indent=4))
         return 0
-    if options.query and options.query not in ANSWER_MEMBERS:
-        raise ParamValidationError(f"--query {options.query}: takes {', '.join(ANSWER_MEMBERS)}")
     waits = options.wait is not None
     if waits:
         waited_for(options.wait, options.output_file)  # before anything is sent
@@ -4178,13 +4182,14 @@ def _run_put_input(options: Namespace) -> int:
 
 def _run_bulk(options: Namespace) -> int:
     """Enqueue what has no result yet; 254 when something failed, now or before."""
-    for path, may_be_new in ((options.manifest, False), (options.results, True)):
-        if not os.path.isfile(path) and (os.path.exists(path) or not may_be_new):
+    for path in (options.manifest, options.results):
+        if not os.path.isfile(path) and (path == options.manifest or os.path.exists(path)):
             raise ParamValidationError(f"{path}: is not a file that can be read more than once")
     with _client(options) as client, open(options.results, "a+b") as file:
-        bulk = _Bulk(options.manifest, file, options.retry_failed, options.quiet)
+        lock_file(file)
+        bulk = _Bulk(options, file)
         client._credentials.get()  # without any, no line is to blame
-        bulk.run(client, options.concurrency)
+        bulk.run(client)
     if isinstance(bulk.stopped, Error):
         if bulk.same >= SAME_FAILURES:
             print(f"smasync: {SAME_FAILURES_HINT}", file=sys.stderr)
@@ -4193,11 +4198,10 @@ def _run_bulk(options: Namespace) -> int:
     return 130 if bulk.stopped else 254 if bulk.counts["Failed"] else 0
 
 
-MAX_LINE_BYTES = 1 << 20  # of a manifest: the largest Body is 170,668 in base64
 SAME_FAILURES = 100  # in a row, after which no more is sent
 SAME_FAILURES_HINT = (
-    f"{SAME_FAILURES} lines in a row ended in one and the same error, so the others were not sent; "
-    "when it is mended, go on with --retry-failed, or without to leave the failed ones out"
+    f"{SAME_FAILURES} lines in a row ended in the same error, so no more were sent; when that is "
+    "mended, go on with --retry-failed, or without to leave the failed ones out"
 )
 
 
@@ -4210,60 +4214,66 @@ class _ManifestLine(dict):  # type: ignore[type-arg]
 class _Bulk:
     """A manifest of JSON Lines, and the file that has a line for each of them that was tried.
 
-    Those are not sent again, but with `retry_failed` the ones that failed. A line is known by its
+    Those are not sent again, but with --retry-failed the ones that failed. A line is known by its
     number and its hash; raises ParamValidationError when the manifest changed under the results.
     """
 
-    def __init__(self, manifest: str, results: BinaryIO, retry_failed: bool, quiet: bool) -> None:
-        lock_file(results)
-        self.manifest, self.results, self.lock = manifest, results, allocate_lock()
+    def __init__(self, options: Namespace, results: BinaryIO) -> None:
+        self.options, self.results, self.lock = options, results, allocate_lock()
         self.stopped: object = None
-        self.quiet, self.failure, self.same = quiet, "", 0
+        self.failure, self.same = "", 0
         self.known = {
             number: (digest, accepted)
             for number, digest, accepted in read_results(results)
-            if accepted or not retry_failed
+            if accepted or not options.retry_failed
         }
         accepted = sum(accepted for _, accepted in self.known.values())
-        failed = len(self.known) - accepted
-        self.counts = {"Accepted": accepted, "Failed": failed, "Left": self._left()}
-        self.to_do, self.started = self.counts["Left"], time.monotonic()
-        self.shown = self.started
+        failed, self.to_do = len(self.known) - accepted, self.count_left()
+        self.counts = {"Accepted": accepted, "Failed": failed, "Left": self.to_do}
+        self.started = self.shown = time.monotonic()
 
-    def _left(self) -> int:
-        """How many lines have no result; those that have are compared with it."""
-        left = same = 0
-        for number, text in manifest_lines(self.manifest):
-            if number not in self.known:
+    def count_left(self) -> int:
+        """How many lines have no result; those that have one must be what they were."""
+        left, path = 0, self.options.manifest
+        unseen = {number: digest for number, (digest, _) in self.known.items()}
+        for number, text in manifest_lines(path):
+            if number not in unseen:
                 left += 1
-            elif self.known[number][0] == digest_of(text):
-                same += 1
-            else:
-                raise ParamValidationError(
-                    f"{self.manifest}, line {number}: is not the line that was tried before; "
-                    "restore it, or start with a new results file"
-                )
-        if same < len(self.known):
+            elif unseen[number] == digest_of(text):
+                del unseen[number]
+        if unseen:
             raise ParamValidationError(
-                f"{self.manifest}: has lost lines that were tried before; restore them, or start "
-                "with a new results file"
+                f"{path}, line {min(unseen)}: is not the line that was tried before; restore it, "
+                "or start with a new results file"
             )
         return left
 
-    def run(self, client: Client, concurrency: int) -> None:
-        """Send what has no result, and write the results down."""
-        undo = self.stop_on_interrupt()
+    def run(self, client: Client) -> None:
+        """Send what has no result, and write the results down; Ctrl-C ends the manifest."""
+        from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+        from threading import current_thread, main_thread
+
+        def stop(*_: object) -> None:
+            self.stopped = self.stopped or "interrupted"
+            signal(SIGINT, SIG_DFL)  # so that a second one ends the program
+
+        heeded = getsignal(SIGINT) is default_int_handler and current_thread() is main_thread()
+        if heeded:
+            signal(SIGINT, stop)
         try:
-            for outcome in client.invoke_many(self.pending(), concurrency=concurrency):
+            for outcome in client.invoke_many(
+                self.to_send(), concurrency=self.options.concurrency
+            ):
                 self.record(outcome)
                 self.show_progress()
         finally:
-            undo()
+            if heeded:
+                signal(SIGINT, default_int_handler)
         self.show_progress(last=True)
 
-    def pending(self) -> Iterator[_ManifestLine]:
-        """The members of each line that has no result; until somebody says stop."""
-        for number, text in manifest_lines(self.manifest):
+    def to_send(self) -> Iterator[_ManifestLine]:
+        """The members of each line that has no result; until there is a reason to stop."""
+        for number, text in manifest_lines(self.options.manifest):
             if self.stopped:
                 return
             if number in self.known:
@@ -4271,12 +4281,7 @@ class _Bulk:
             line = _ManifestLine()
             line.number, line.digest = number, digest_of(text)
             try:
-                if len(text) > MAX_LINE_BYTES:
-                    raise ParamValidationError(
-                        f"the line is over {MAX_LINE_BYTES} bytes; put the input into S3 and give "
-                        "InputLocation"
-                    )
-                line.update(members_from_json(text))
+                line.update(members_in(_json_document(text)))
             except ParamValidationError as error:
                 self.record(Outcome(number, line, None, error))
                 continue
@@ -4290,9 +4295,8 @@ class _Bulk:
 
         line: Any = outcome.request
         answer, error = outcome.answer or {}, outcome.error
-        if isinstance(error, (CredentialsError, ConfigurationError)) or (
-            isinstance(error, ClientError) and error.code in EXPIRED_CODES
-        ):
+        code = str(getattr(error, "code", ""))
+        if isinstance(error, (CredentialsError, ConfigurationError)) or code in EXPIRED_CODES:
             self.stopped = self.stopped or error  # which is no line's fault
             return
         entry = {"Line": line.number, "Hash": line.digest, "InferenceId": line.get("InferenceId")}
@@ -4300,7 +4304,6 @@ class _Bulk:
         if error is None:
             entry["RequestId"] = answer["ResponseMetadata"]["RequestId"]
         else:
-            code = getattr(error, "code", "")
             entry["Error"] = {"Type": type(error).__name__, "Code": code, "Message": str(error)}
         with self.lock:
             self.results.write(json.dumps(entry).encode() + b"\n")
@@ -4310,64 +4313,42 @@ class _Bulk:
             self.count_same(error)
 
     def count_same(self, error: Exception | None) -> None:
-        """Stop when no end can be seen of one failure; what is a line's own, or passes, is none."""
+        """Stop when a failure seems to have no end; what is a line's own counts for nothing."""
         if error is None:
-            self.failure, self.same = "", 0
+            self.same = 0
         elif isinstance(error, (ClientError, TransportError)) and retry_kind(error) != "throttle":
             failure = error.code if isinstance(error, ClientError) else error.kind
             self.same = self.same + 1 if failure == self.failure else 1
             self.failure = failure
-            if self.same >= SAME_FAILURES:
-                self.stopped = self.stopped or error
-
-    def stop_on_interrupt(self) -> Callable[[], object]:
-        """Have Ctrl-C end the manifest, and a second one the program; returns what undoes that."""
-        import signal
-
-        def stop(*_: object) -> None:
-            self.stopped = self.stopped or "interrupted"
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            return lambda: None
-        try:
-            before = signal.signal(signal.SIGINT, stop)
-        except ValueError:  # this is not the main thread, which alone can be interrupted
-            return lambda: None
-        return lambda: signal.signal(signal.SIGINT, before)
+        if self.same >= SAME_FAILURES:
+            self.stopped = self.stopped or error
 
     def show_progress(self, last: bool = False) -> None:
         """How far it is, on stderr: a bar on a terminal, else a line every few seconds."""
         terminal, now = sys.stderr.isatty(), time.monotonic()
-        if (
-            self.quiet
-            or not self.to_do
-            or (not last and now - self.shown < (0.2 if terminal else 5.0))
-        ):
+        early = not last and now - self.shown < (0.2 if terminal else 5.0)
+        if self.options.quiet or not self.to_do or early:
             return
-        self.shown, done = now, self.to_do - self.counts["Left"]
-        rate = done / max(now - self.started, 1e-9)
-        seconds = int(self.counts["Left"] / rate) if rate else 0
-        text = f"{done} of {self.to_do}, {rate:.0f}/s, {self.counts['Failed']} failed"
-        text += f", {seconds // 60}:{seconds % 60:02} to go" if self.counts["Left"] else ""
-        bar = "#" * (30 * done // max(self.to_do, 1))
-        line = f"\r[{bar:<30}] {text:<60}" if terminal else text
+        self.shown, left, seconds = now, self.counts["Left"], max(now - self.started, 1e-9)
+        done = self.to_do - left
+        text = f"{done} of {self.to_do}, {done / seconds:.0f}/s, {self.counts['Failed']} failed"
+        if left:
+            to_go = int(left * seconds / max(done, 1))
+            text += f", {to_go // 60}:{to_go % 60:02} to go"
+        line = f"\r[{'#' * (30 * done // self.to_do):<30}] {text:<60}" if terminal else text
         print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
 
 
 def manifest_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """Number and text of each line that is not blank; of one over the limit, the start."""
     with open(path, "rb") as file:
-        for number, text in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+        for number, text in enumerate(iter(lambda: file.readline(MAX_FILE_BYTES + 1), b""), 1):
             rest = text
-            while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                rest = file.readline(MAX_LINE_BYTES + 1)
-            text = text if len(text) > MAX_LINE_BYTES else text.strip()
+            while len(rest) > MAX_FILE_BYTES and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_FILE_BYTES + 1)
+            text = text if len(text) > MAX_FILE_BYTES else text.strip()
             if text:
                 yield number, text
-
-
-RESULT_START = b'{"Line": '
 
 
 def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
@@ -4375,13 +4356,13 @@ def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
     import json
 
     file.seek(0)
-    end = 0
+    end, first = 0, b'{"Line": '
     for count, text in enumerate(file, 1):
         try:
             entry = json.loads(text)
             found = int(entry["Line"]), str(entry["Hash"]), "Error" not in entry
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
-            if text.endswith(b"\n") or not RESULT_START.startswith(text[: len(RESULT_START)]):
+            if text.endswith(b"\n") or not first.startswith(text[: len(first)]):
                 raise ParamValidationError(
                     f"{file.name}, line {count}: is nothing that bulk wrote; is it the right file?"
                 ) from None
@@ -4466,81 +4447,55 @@ def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
         ours = {"AWS_ENDPOINT_URL_S3": url, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"}
         environ, url = {**environ, **ours}, None
     return Client(
-        options.region,
-        profile_name=options.profile,
-        endpoint_url=url,
-        environ=environ,
+        options.region, profile_name=options.profile, endpoint_url=url, environ=environ,
         connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
         read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
         verify=False if options.no_verify_ssl else options.ca_bundle,
-    )
+    )  # fmt: skip
 
 
 def _members(options: Namespace) -> dict[str, Any]:
     """The members of --cli-input-json, and over them those of the command line."""
-    members = members_from_json(_parameter(options.cli_input_json or "{}"))
+    members = members_in(_json_document(_parameter(options.cli_input_json or "{}")))
     for member in INVOKE_ENDPOINT_ASYNC:
         value = getattr(options, member.name)
-        if value is None:
-            continue
-        if member.type == "blob":
-            value = _blob(value, options.cli_binary_format)
-        elif isinstance(value, str):
+        if isinstance(value, str):
             value = _parameter(value)
-        members[member.name] = value
+        if member.type == "blob" and isinstance(value, str):
+            raw = options.cli_binary_format == "raw-in-base64-out"
+            value = value.encode() if raw else from_base64(value)
+        if value is not None:
+            members[member.name] = value
     return members
-
-
-def members_from_json(text: str | bytes) -> dict[str, Any]:
-    """The members in a JSON object; raises ParamValidationError."""
-    return members_in(_json_document(text))
 
 
 def _json_document(text: str | bytes) -> Any:
     import json
 
+    if len(text) > MAX_FILE_BYTES:
+        raise ParamValidationError(
+            f"this is over {MAX_FILE_BYTES} bytes; put the input into S3 and give InputLocation"
+        )
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ParamValidationError(f"this is not JSON: {error}") from None
 
 
-def _parameter(text: str) -> str:
-    """The text, or that of the file which "file://path" names, as the AWS CLI has it."""
-    if not text.startswith("file://"):
+def _parameter(text: str) -> str | bytes:
+    """The text, or what is in the file that "file://path" names; bytes for "fileb://path"."""
+    scheme, _, path = text.partition("://")
+    if scheme not in ("file", "fileb"):
         return text
     try:
-        return _file(text[len("file://") :]).decode()
+        with open(os.path.expanduser(path), "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        return content if scheme == "fileb" else content.decode()
     except UnicodeDecodeError:
         raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
-
-
-def _file(path: str) -> bytes:
-    """The content of a file that an argument names, as much of it as can be of use."""
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            return file.read(MAX_FILE_BYTES)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ParamValidationError(f"{path}: cannot be read: {why}") from None
-
-
-def _blob(text: str, binary_format: str) -> bytes:
-    """The bytes of --body: fileb://path, base64, or with raw-in-base64-out the text itself."""
-    if text.startswith("fileb://"):
-        return _file(text[len("fileb://") :])
-    text = _parameter(text)
-    return text.encode() if binary_format == "raw-in-base64-out" else from_base64(text)
-
-
-def _skeleton(which: str) -> str:
-    import json
-
-    blank = {"string": "", "integer": 0, "blob": None}
-    members: dict[str, Any] = {member.name: blank[member.type] for member in INVOKE_ENDPOINT_ASYNC}
-    if which == "output":
-        members = dict.fromkeys(ANSWER_MEMBERS, "")
-    return json.dumps(members, indent=4)
 
 
 def _formatted(answer: dict[str, Any], options: Namespace) -> str:

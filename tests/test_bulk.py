@@ -305,8 +305,8 @@ BAD_LINES: dict[str, tuple[bytes, str]] = {
     ),
     "no number": (b'{"EndpointName": "x", "Body": {"a": NaN}}', "Body: cannot be sent as JSON"),
     "infinite": (b'{"EndpointName": "x", "Body": [1, -Infinity]}', "Body: cannot be sent as JSON"),
-    "too long": (b'{"Body": "' + bytes(smasync.MAX_LINE_BYTES), "over 1048576 bytes"),
-    "too much white space": (b" " * smasync.MAX_LINE_BYTES + b"{}", "over 1048576 bytes"),
+    "too long": (b'{"Body": "' + bytes(smasync.MAX_FILE_BYTES), "over 1048576 bytes"),
+    "too much white space": (b" " * smasync.MAX_FILE_BYTES + b"{}", "over 1048576 bytes"),
 }
 
 
@@ -329,7 +329,7 @@ def test_a_bad_line_is_a_failed_line_and_the_others_go_on(program):
 
 
 def test_a_line_of_the_largest_size_is_sent_and_one_byte_more_is_not(program):
-    line = json.dumps({**CALL, "Accept": "x"}).encode().ljust(smasync.MAX_LINE_BYTES - 1) + b"\n"
+    line = json.dumps({**CALL, "Accept": "x"}).encode().ljust(smasync.MAX_FILE_BYTES - 1) + b"\n"
     done, entries, _ = program.bulk(line + b" " + line + line.rstrip(), None, "--concurrency", "1")
     assert json.loads(done.out) == {"Accepted": 2, "Failed": 1, "Left": 0}
     assert [entry["Line"] for entry in entries if "Error" in entry] == [2]
@@ -346,7 +346,7 @@ def test_a_line_without_an_end_is_not_held_in_memory(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert len(start) == smasync.MAX_LINE_BYTES + 1 and last == (2, json.dumps(CALL).encode())
+    assert len(start) == smasync.MAX_FILE_BYTES + 1 and last == (2, json.dumps(CALL).encode())
     assert peak < 1 << 24
 
 
