@@ -3598,36 +3598,25 @@ def _answer_of(
     except ClientError as refusal:
         kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
     hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
-    evidence = without_sensitive(evidence, sensitive_texts(call.request))
+    evidence = without_sensitive(evidence, call.request)
     raise kind(
         evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
         hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
     )  # fmt: skip
 
 
-SENSITIVE_HEADERS = frozenset(
-    member.header.lower() for member in INVOKE_ENDPOINT_ASYNC if member.sensitive and member.header
-)
-
-
-def sensitive_texts(request: Request) -> list[str]:
-    """What the sensitive members of a request are."""
-    texts = [value for name, value in request.headers if name.lower() in SENSITIVE_HEADERS]
+def without_sensitive(value: Any, request: Request) -> Any:
+    """The same without its request's sensitive members: in canonical form, in quotes, or bare."""
+    if isinstance(value, dict):
+        return {name: without_sensitive(item, request) for name, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    texts = [text for name, text in request.headers if name.lower() in HIDDEN_HEADERS]
     if isinstance(request.body, bytes) and request.body:
         texts.append(request.body.decode("utf-8", "replace"))
-    return texts
-
-
-def without_sensitive(value: Any, texts: list[str]) -> Any:
-    """The same less the sensitive texts: in a canonical request, between quotes, or bare."""
-    if isinstance(value, dict):
-        return {name: without_sensitive(item, texts) for name, item in value.items()}
-    if isinstance(value, str):
-        value = masked(value, SENSITIVE_HEADERS)
-        for text in texts:
-            value = value.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
-        value = without_secrets(value, texts)
-    return value
+    for text in texts:
+        value = value.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
+    return without_secrets(masked(value, HIDDEN_HEADERS), texts)
 
 
 def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
@@ -3981,9 +3970,7 @@ def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str
     function's time is over the call ends with an error; when less than two are left, half-way.
     """
     global _lambda_client
-    client = _lambda_client
-    if client is None:
-        _lambda_client = client = Client()
+    _lambda_client = client = _lambda_client or Client()
     call = client._invocation(members_in(event))
     if hasattr(context, "get_remaining_time_in_millis"):
         left = context.get_remaining_time_in_millis() / 1000
@@ -4064,8 +4051,7 @@ def _run(argv: list[str] | None) -> int:
 
             logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
             logging.getLogger("smasync").setLevel(logging.DEBUG)
-        status: int = options.run(options)
-        return status
+        return int(options.run(options) or 0)
     except SystemExit as end:  # argparse's --help, or its complaint
         return 252 if end.code else 0
     except BrokenPipeError:
@@ -4098,13 +4084,13 @@ def _parser() -> ArgumentParser:
 
 # fmt: off
 SECONDS: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
+SWITCH: dict[str, Any] = {"action": "store_true"}
 OUTPUT_FILE: Options = (("--output-file", {"help": "where the result goes; stdout otherwise"}),)
 OPTIONS: Options = (
     # what the AWS CLI takes with every command
     ("--region", {}), ("--profile", {}), ("--ca-bundle", {}), ("--color", {}),
     ("--endpoint-url", {"help": "SageMaker Runtime's; for wait and put-input, S3's"}),
-    ("--debug", {"action": "store_true"}), ("--no-verify-ssl", {"action": "store_true"}),
-    ("--no-paginate", {"action": "store_true"}), ("--no-cli-pager", {"action": "store_true"}),
+    ("--debug", SWITCH), ("--no-verify-ssl", SWITCH), ("--no-paginate", SWITCH), ("--no-cli-pager", SWITCH),
     ("--output", {"choices": ("json", "text"), "default": "json"}),
     ("--cli-read-timeout", {"default": READ_TIMEOUT_SECONDS, **SECONDS}),
     ("--cli-connect-timeout", {"default": CONNECT_TIMEOUT_SECONDS, **SECONDS}),
@@ -4115,6 +4101,10 @@ INPUT_OPTIONS: Options = (
     ("--cli-binary-format", {"choices": ("base64", "raw-in-base64-out"), "default": "base64"}),
     ("--generate-cli-skeleton", {"nargs": "?", "const": "input", "choices": ("input", "output")}),
 )
+SKELETONS: dict[str, dict[str, Any]] = {
+    "input": {row.name: {"string": "", "integer": 0}.get(row.type) for row in INVOKE_ENDPOINT_ASYNC},
+    "output": dict.fromkeys(ANSWER_MEMBERS, ""),
+}
 # fmt: on
 
 
@@ -4130,54 +4120,43 @@ def flag(member: str) -> str:
     return "--" + "-".join(words).lower()
 
 
-def _run_invoke(options: Namespace) -> int:
+def _run_invoke(options: Namespace) -> None:
     if options.generate_cli_skeleton:
         import json
 
-        blank = {"string": "", "integer": 0, "blob": None}
-        members: dict[str, Any] = {row.name: blank[row.type] for row in INVOKE_ENDPOINT_ASYNC}
-        answers = dict.fromkeys(ANSWER_MEMBERS, "")
-        which = {"input": members, "output": answers}[options.generate_cli_skeleton]
-        print(json.dumps(which, indent=4))
-        return 0
-    waits = options.wait is not None
+        print(json.dumps(SKELETONS[options.generate_cli_skeleton], indent=4))
+        return
+    waits = options.timeout is not None
     if waits:
-        waited_for(options.wait, options.output_file)  # before anything is sent
+        waited_for(options.timeout, options.output_file)  # before anything is sent
     with _client(options) as client:
         answer = client._send(client._invocation(_members(options)))
         del answer["ResponseMetadata"]
         print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
-        return _show_result(client, answer, options.wait, options) if waits else 0
+        if waits:
+            _show_result(client, answer, options)
 
 
-def _show_result(
-    client: Client, accepted: dict[str, Any], timeout: float, options: Namespace
-) -> int:
+def _show_result(client: Client, accepted: dict[str, Any], options: Namespace) -> None:
     """Wait for a result; its bytes go to --output-file, or to stdout."""
-    result = client.wait(accepted, timeout=timeout, file=options.output_file or None)
+    result = client.wait(accepted, timeout=options.timeout, file=options.output_file or None)
     sys.stdout.flush()
     sys.stdout.buffer.write(result.body)
     sys.stdout.buffer.flush()
-    return 0
 
 
-def _run_wait(options: Namespace) -> int:
-    accepted = _json_document(_parameter(options.cli_input_json or "{}"))
-    if not isinstance(accepted, dict):
-        raise ParamValidationError("--cli-input-json: is not a JSON object")
-    given = {"OutputLocation": options.output_location}
-    given["FailureLocation"] = options.failure_location
-    accepted.update({name: value for name, value in given.items() if value})
+def _run_wait(options: Namespace) -> None:
+    accepted = members_from_json(_parameter(options.cli_input_json or "{}"))
+    for name in ("OutputLocation", "FailureLocation"):
+        accepted[name] = getattr(options, name) or accepted.get(name)
     with _client(options, asks_s3_alone=True) as client:
-        return _show_result(client, accepted, options.timeout, options)
+        _show_result(client, accepted, options)
 
 
-def _run_put_input(options: Namespace) -> int:
+def _run_put_input(options: Namespace) -> None:
     kind, key = options.content_type, options.sse_kms_key_id
     with _client(options, asks_s3_alone=True) as client:
-        file = os.path.expanduser(options.file)
-        print(client.put_input(file, options.location, ContentType=kind, SSEKMSKeyId=key))
-    return 0
+        print(client.put_input(options.file, options.location, ContentType=kind, SSEKMSKeyId=key))
 
 
 def _run_bulk(options: Namespace) -> int:
@@ -4192,23 +4171,23 @@ def _run_bulk(options: Namespace) -> int:
         bulk.run(client)
     if isinstance(bulk.stopped, Error):
         if bulk.same >= SAME_FAILURES:
-            print(f"smasync: {SAME_FAILURES_HINT}", file=sys.stderr)
+            advice = (
+                "mend it and add --retry-failed, or go on without it and leave those lines out"
+            )
+            print(f"smasync: {bulk.same} times the same error; {advice}", file=sys.stderr)
         raise bulk.stopped
     print(_formatted(bulk.counts, options))
     return 130 if bulk.stopped else 254 if bulk.counts["Failed"] else 0
 
 
 SAME_FAILURES = 100  # in a row, after which no more is sent
-SAME_FAILURES_HINT = (
-    f"{SAME_FAILURES} lines in a row ended in the same error, so no more were sent; when that is "
-    "mended, go on with --retry-failed, or without to leave the failed ones out"
-)
 
 
 class _ManifestLine(dict):  # type: ignore[type-arg]
-    """The members in one line of a manifest."""
+    """The members in one line of a manifest, none of them when `problem` says what is wrong."""
 
     number, digest = 0, ""
+    problem: ParamValidationError | None = None
 
 
 class _Bulk:
@@ -4219,27 +4198,25 @@ class _Bulk:
     """
 
     def __init__(self, options: Namespace, results: BinaryIO) -> None:
-        self.options, self.results, self.lock = options, results, allocate_lock()
+        self.options, self.results, self.failure, self.same = options, results, "", 0
         self.stopped: object = None
-        self.failure, self.same = "", 0
         self.known = {
             number: (digest, accepted)
             for number, digest, accepted in read_results(results)
             if accepted or not options.retry_failed
         }
-        accepted = sum(accepted for _, accepted in self.known.values())
-        failed, self.to_do = len(self.known) - accepted, self.count_left()
-        self.counts = {"Accepted": accepted, "Failed": failed, "Left": self.to_do}
+        failed, self.to_do = sum(not ok for _, ok in self.known.values()), self.count_left()
+        self.counts = {"Accepted": len(self.known) - failed, "Failed": failed, "Left": self.to_do}
         self.started = self.shown = time.monotonic()
 
     def count_left(self) -> int:
         """How many lines have no result; those that have one must be what they were."""
         left, path = 0, self.options.manifest
         unseen = {number: digest for number, (digest, _) in self.known.items()}
-        for number, text in manifest_lines(path):
+        for number, _, digest in manifest_lines(path):
             if number not in unseen:
                 left += 1
-            elif unseen[number] == digest_of(text):
+            elif unseen[number] == digest:
                 del unseen[number]
         if unseen:
             raise ParamValidationError(
@@ -4261,9 +4238,8 @@ class _Bulk:
         if heeded:
             signal(SIGINT, stop)
         try:
-            for outcome in client.invoke_many(
-                self.to_send(), concurrency=self.options.concurrency
-            ):
+            outcomes = client.invoke_many(self.to_send(), concurrency=self.options.concurrency)
+            for outcome in outcomes:
                 self.record(outcome)
                 self.show_progress()
         finally:
@@ -4273,20 +4249,19 @@ class _Bulk:
 
     def to_send(self) -> Iterator[_ManifestLine]:
         """The members of each line that has no result; until there is a reason to stop."""
-        for number, text in manifest_lines(self.options.manifest):
+        for number, text, digest in manifest_lines(self.options.manifest):
             if self.stopped:
                 return
             if number in self.known:
                 continue
             line = _ManifestLine()
-            line.number, line.digest = number, digest_of(text)
+            line.number, line.digest = number, digest
             try:
-                line.update(members_in(_json_document(text)))
+                line.update(members_from_json(text))
             except ParamValidationError as error:
-                self.record(Outcome(number, line, None, error))
-                continue
+                line.problem = error
             if line.get("InferenceId") is None:
-                line["InferenceId"] = f"line-{number}-{line.digest}"
+                line["InferenceId"] = f"line-{number}-{digest}"
             yield line
 
     def record(self, outcome: Outcome) -> None:
@@ -4294,7 +4269,7 @@ class _Bulk:
         import json
 
         line: Any = outcome.request
-        answer, error = outcome.answer or {}, outcome.error
+        answer, error = outcome.answer or {}, line.problem or outcome.error
         code = str(getattr(error, "code", ""))
         if isinstance(error, (CredentialsError, ConfigurationError)) or code in EXPIRED_CODES:
             self.stopped = self.stopped or error  # which is no line's fault
@@ -4305,12 +4280,11 @@ class _Bulk:
             entry["RequestId"] = answer["ResponseMetadata"]["RequestId"]
         else:
             entry["Error"] = {"Type": type(error).__name__, "Code": code, "Message": str(error)}
-        with self.lock:
-            self.results.write(json.dumps(entry).encode() + b"\n")
-            self.results.flush()
-            self.counts["Failed" if error else "Accepted"] += 1
-            self.counts["Left"] -= 1
-            self.count_same(error)
+        self.results.write(json.dumps(entry).encode() + b"\n")
+        self.results.flush()
+        self.counts["Failed" if error else "Accepted"] += 1
+        self.counts["Left"] -= 1
+        self.count_same(error)
 
     def count_same(self, error: Exception | None) -> None:
         """Stop when a failure seems to have no end; what is a line's own counts for nothing."""
@@ -4339,8 +4313,10 @@ class _Bulk:
         print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
 
 
-def manifest_lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """Number and text of each line that is not blank; of one over the limit, the start."""
+def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str]]:
+    """Number, text and hash of each line that is not blank; of one over the limit, the start."""
+    import hashlib
+
     with open(path, "rb") as file:
         for number, text in enumerate(iter(lambda: file.readline(MAX_FILE_BYTES + 1), b""), 1):
             rest = text
@@ -4348,7 +4324,7 @@ def manifest_lines(path: str) -> Iterator[tuple[int, bytes]]:
                 rest = file.readline(MAX_FILE_BYTES + 1)
             text = text if len(text) > MAX_FILE_BYTES else text.strip()
             if text:
-                yield number, text
+                yield number, text, hashlib.sha256(text).hexdigest()[:32]
 
 
 def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
@@ -4374,66 +4350,59 @@ def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
         yield found
 
 
-def digest_of(text: bytes) -> str:
-    """Half of a line's SHA-256, which is enough to tell lines apart."""
-    import hashlib
-
-    return hashlib.sha256(text).hexdigest()[:32]
-
-
 def lock_file(file: BinaryIO) -> None:
     """Keep a second bulk from the results, where the system has locks that end with a process."""
     try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        flock(file, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         raise ParamValidationError(f"{file.name}: another bulk is writing to it") from None
-    except OSError:
-        return  # a file system without locks
+    except (ImportError, OSError):
+        return  # not on this system, or not on this file system
 
 
-def _run_explain(options: Namespace) -> int:
+def _run_explain(options: Namespace) -> None:
     if options.example:
         clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
         client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
         client._user_agent = f"smasync/{__version__}"  # less what differs between machines
         call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
         print(explanation(client._signed(call, keys, EXAMPLE_TIME, 1)))
-        return 0
+        return
     with _client(options) as client:
         signed = client.explain(**_members(options))
-    known = {name: source for name, source in client.sources.items() if source != "default"}
-    sources = [f"{name} from: {source}" for name, source in known.items()]
+    for name, source in client.sources.items():
+        if source != "default":
+            print(f"{name} from: {source}")
     expires_at = client._credentials.get().expires_at
     if expires_at is not None:
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-        sources.append(f"credentials end at: {end}")
-    print("\n".join([*sources, "", explanation(signed)]))
-    return 0
+        print(f"credentials end at: {end}")
+    print(f"\n{explanation(signed)}")
 
 
 # fmt: off
-COMMANDS: tuple[tuple[str, Callable[[Namespace], int], Options, str], ...] = (
+COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = (
     ("invoke-endpoint-async", _run_invoke, (*INPUT_OPTIONS, *OUTPUT_FILE, (
-        "--wait", {"help": "go on to the result, for so long", **SECONDS}),
+        "--wait", {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS}),
     ), "enqueue one inference and print where its result will be"),
     ("explain", _run_explain, (*INPUT_OPTIONS, (
-        "--example", {"action": "store_true", "help": "AWS's example keys and date; no account"}),
+        "--example", {**SWITCH, "help": "AWS's example keys and date; no account"}),
     ), "print every value of the signature of such a request; send nothing"),
-    ("wait", _run_wait, (*OUTPUT_FILE, ("--output-location", {}), ("--failure-location", {}), (
+    ("wait", _run_wait, (*OUTPUT_FILE, (
+        "--output-location", {"dest": "OutputLocation", "metavar": "s3://bucket/key"}), (
+        "--failure-location", {"dest": "FailureLocation", "metavar": "s3://bucket/key"}), (
         "--cli-input-json", {"help": "what invoke-endpoint-async printed"}), (
         "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
     ), "wait for a result and print it"),
-    ("put-input", _run_put_input, (("file", {}), ("location", {"help": "s3://bucket/key"}),
-        ("--content-type", {}), ("--sse-kms-key-id", {}),
+    ("put-input", _run_put_input, (("file", {"type": os.path.expanduser}), (
+        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}),
     ), "put a file into S3 and print its location"),
     ("bulk", _run_bulk, (("manifest", {"help": "one JSON object of members a line"}), (
         "--results", {"required": True, "help": "gets a line for each; what it has is not sent again"}), (
         "--concurrency", {"type": int, "default": CONCURRENCY}), (
-        "--retry-failed", {"action": "store_true"}), ("--quiet", {"action": "store_true"}),
+        "--retry-failed", {**SWITCH, "help": "send what failed again, too"}), ("--quiet", SWITCH),
     ), "enqueue one inference for each line of a file; carries on where it stopped"),
 )
 # fmt: on
@@ -4456,11 +4425,10 @@ def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
 
 def _members(options: Namespace) -> dict[str, Any]:
     """The members of --cli-input-json, and over them those of the command line."""
-    members = members_in(_json_document(_parameter(options.cli_input_json or "{}")))
+    members = members_from_json(_parameter(options.cli_input_json or "{}"))
     for member in INVOKE_ENDPOINT_ASYNC:
         value = getattr(options, member.name)
-        if isinstance(value, str):
-            value = _parameter(value)
+        value = _parameter(value) if isinstance(value, str) else value
         if member.type == "blob" and isinstance(value, str):
             raw = options.cli_binary_format == "raw-in-base64-out"
             value = value.encode() if raw else from_base64(value)
@@ -4469,17 +4437,17 @@ def _members(options: Namespace) -> dict[str, Any]:
     return members
 
 
-def _json_document(text: str | bytes) -> Any:
+def members_from_json(text: str | bytes) -> dict[str, Any]:
+    """The members in a JSON object; raises ParamValidationError."""
     import json
 
     if len(text) > MAX_FILE_BYTES:
-        raise ParamValidationError(
-            f"this is over {MAX_FILE_BYTES} bytes; put the input into S3 and give InputLocation"
-        )
+        raise ParamValidationError(f"this is over {MAX_FILE_BYTES} bytes; put the input into S3")
     try:
-        return json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ParamValidationError(f"this is not JSON: {error}") from None
+    return members_in(document)
 
 
 def _parameter(text: str) -> str | bytes:
@@ -4494,7 +4462,7 @@ def _parameter(text: str) -> str | bytes:
     except UnicodeDecodeError:
         raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
+        why = getattr(error, "strerror", error)
         raise ParamValidationError(f"{path}: cannot be read: {why}") from None
 
 
@@ -4548,9 +4516,10 @@ def curl_command(request: Request) -> str:
 
     words = [f"curl -X {request.method} {quote(request.url)}"]
     for name, value in request.headers:
-        token = name.lower() == "x-amz-security-token"
-        shown = f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}")
-        words.append(f"-H {shown}")
+        token = name.lower() in TOKEN_HEADER
+        words.append(
+            "-H " + (f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}"))
+        )
     if request.body:
         text = shown_body(request.body)
         words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
