@@ -4169,7 +4169,7 @@ def _run_bulk(options: Namespace) -> int:
         bulk = _Bulk(options, file)
         client._credentials.get()  # without any, no line is to blame
         bulk.run(client)
-    if isinstance(bulk.stopped, Error):
+    if isinstance(bulk.stopped, Error) and bulk.counts["Left"]:
         if bulk.same >= SAME_FAILURES:
             advice = (
                 "mend it and add --retry-failed, or go on without it and leave those lines out"
@@ -4177,7 +4177,7 @@ def _run_bulk(options: Namespace) -> int:
             print(f"smasync: {bulk.same} times the same error; {advice}", file=sys.stderr)
         raise bulk.stopped
     print(_formatted(bulk.counts, options))
-    return 130 if bulk.stopped else 254 if bulk.counts["Failed"] else 0
+    return 130 if bulk.stopped == "interrupted" else 254 if bulk.counts["Failed"] else 0
 
 
 SAME_FAILURES = 100  # in a row, after which no more is sent

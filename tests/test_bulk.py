@@ -858,6 +858,14 @@ def test_one_failure_without_an_end_stops_it_and_retry_failed_goes_on(desk, case
     assert desk.run(*BULK, *flags, "--retry-failed") == (254, counts(203, 1, 0), "")
 
 
+def test_one_failure_until_the_end_is_no_reason_to_stop(program):
+    program.emulator.fail_every(lambda received: DENIED)
+    manifest = same_lines(smasync.SAME_FAILURES)
+    done, entries, _ = program.bulk(manifest, None, "--concurrency", "1", "--quiet")
+    assert (done.status, done.err) == (254, "")
+    assert json.loads(done.out) == {"Accepted": 0, "Failed": len(entries), "Left": 0}
+
+
 def test_an_outage_stops_it(desk):
     desk.write(same_lines(200))
     nowhere = ("--endpoint-url", "http://127.0.0.1:9")
