@@ -3598,25 +3598,23 @@ def _answer_of(
     except ClientError as refusal:
         kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
     hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
-    evidence = without_sensitive(evidence, call.request)
+    for part in (evidence, evidence["Error"]):
+        for name in {"Message", "CanonicalRequest"}.intersection(part):
+            part[name] = without_sensitive(part[name], call.request)
     raise kind(
         evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
         hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
     )  # fmt: skip
 
 
-def without_sensitive(value: Any, request: Request) -> Any:
-    """The same without its request's sensitive members: in canonical form, in quotes, or bare."""
-    if isinstance(value, dict):
-        return {name: without_sensitive(item, request) for name, item in value.items()}
-    if not isinstance(value, str):
-        return value
+def without_sensitive(words: str, request: Request) -> Any:
+    """The same without the request's sensitive members: in canonical form, in quotes, or bare."""
     texts = [text for name, text in request.headers if name.lower() in HIDDEN_HEADERS]
     if isinstance(request.body, bytes) and request.body:
         texts.append(request.body.decode("utf-8", "replace"))
     for text in texts:
-        value = value.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
-    return without_secrets(masked(value, HIDDEN_HEADERS), texts)
+        words = words.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
+    return without_secrets(masked(words, HIDDEN_HEADERS), texts)
 
 
 def without_secrets(value: Any, secrets: Iterable[str]) -> Any:

@@ -1359,6 +1359,13 @@ def test_results_do_not_quote_what_is_sensitive_though_the_service_does(desk, at
         assert "patient-" not in text and "patient-" in quoting.words[0]
 
 
+def test_a_code_that_is_also_a_sensitive_value_stays_a_code(program):
+    program.emulator.fail_every(lambda received: status(400, "ServiceUnavailable", "no words"))
+    line = manifest_of({**CALL, "CustomAttributes": "ServiceUnavailable"})
+    _, (entry,), _ = program.bulk(line)
+    assert entry["Error"]["Code"] == "ServiceUnavailable"
+
+
 def test_no_command_shows_a_secret(desk):
     """Not the secret key, the token, CustomAttributes or the body: not even to --debug."""
     desk.emulator.accounts = {KEY_ID: Account(SECRET, TOKEN)}
