@@ -1454,6 +1454,7 @@ SKEW_CODES = frozenset(
 EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
 THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.02, 2.0  # between two of many requests, once throttled
+NAP_SECONDS = 0.5  # at most, of who waits for a turn, and may be told meanwhile not to
 MAX_POLL_SECONDS = 30.0
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
 DATES = range(
@@ -1536,11 +1537,16 @@ class Pace:
         self._lock = allocate_lock()
 
     def delay(self, now: float) -> float:
-        """Seconds to wait before the next request, whose turn is taken by asking."""
+        """0.0 when the next request may begin, whose turn is taken thereby; else when to ask again.
+
+        That is in so many seconds. No turn is booked ahead, so that a pace recovers at once for
+        all who wait.
+        """
         with self._lock:
-            start = max(now, self.next_start)
-            self.next_start = start + self.gap
-            return start - now
+            if now < self.next_start:
+                return min(self.next_start - now, NAP_SECONDS)
+            self.next_start = now + self.gap
+            return 0.0
 
     def throttled(self, started: float, now: float, pause: float) -> None:
         """A request that began at `started` was throttled; the next ones begin after a pause."""
@@ -3061,7 +3067,6 @@ LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
 UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
-NAP_SECONDS = 0.5
 NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
 DEBUG, WARNING = 10, 30  # logging's
 
@@ -3863,6 +3868,7 @@ class _Many:
 
         self.client, self.requests, self.pace = client, enumerate(requests), Pace()
         self.lock, self.ended, self.left = allocate_lock(), False, False
+        self.turn = allocate_lock()
         self.failure: BaseException | None = None
         self.tickets: SimpleQueue[None] = SimpleQueue()  # one is taken for each request
         self.done: SimpleQueue[Outcome | None] = SimpleQueue()
@@ -3932,9 +3938,7 @@ class _Many:
         client, call = self.client, self.client._invocation(request)
         call.retry_throttled = False
         for tries in range(1, THROTTLED_TRIES + 1):
-            self.pause(self.pace.delay(client._monotonic()))
-            if self.left:
-                raise Error("not sent, since whoever asked for it has left")
+            self.await_turn()
             started = client._monotonic()
             try:
                 answer = client._send(call)
@@ -3948,11 +3952,15 @@ class _Many:
                 self.pace.throttled(started, client._monotonic(), pause)
         raise AssertionError("the loop above returns or raises")
 
-    def pause(self, seconds: float) -> None:
-        """Sleep, in short naps, so as not to keep waiting who left the loop."""
-        while seconds > 0 and not self.left:
-            self.client._sleep(min(seconds, NAP_SECONDS))
-            seconds -= NAP_SECONDS
+    def await_turn(self) -> None:
+        """Wait until the pace lets a request go; one worker sleeps for it, the others queue."""
+        with self.turn:
+            while not self.left:
+                seconds = self.pace.delay(self.client._monotonic())
+                if not seconds:
+                    return
+                self.client._sleep(seconds)
+        raise Error("not sent, since whoever asked for it has left")
 
 
 LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
+import heapq
 import itertools
 import json
 import os
@@ -33,6 +34,7 @@ import smasync
 from smasync import (
     MAX_GAP_SECONDS,
     MIN_GAP_SECONDS,
+    NAP_SECONDS,
     THROTTLED_TRIES,
     Client,
     ClientError,
@@ -419,11 +421,21 @@ def test_a_pace_never_goes_back_and_its_gap_has_a_limit(now, steps):
         elif step == "answered":
             pace.answered()
         else:
-            delay, gap_now = pace.delay(now), pace.gap
-            assert delay >= 0
-            assert now + delay >= last + gap - 1e-6
-            last, gap = now + delay, gap_now
+            delay = pace.delay(now)
+            assert 0 <= delay <= NAP_SECONDS
+            if delay == 0:
+                assert now >= last + gap
+                last, gap = now, pace.gap
         assert 0 <= pace.gap <= MAX_GAP_SECONDS
+
+
+def turn(pace: Pace, now: float) -> float:
+    """When who asks from now on has a turn."""
+    while True:
+        delay = pace.delay(now)
+        if delay == 0:
+            return now
+        now += delay
 
 
 @given(moments, st.integers(0, 30))
@@ -478,10 +490,60 @@ def test_after_answers_a_pace_is_as_fast_as_at_first(times, pause):
 def test_turns_are_a_gap_apart_and_the_first_one_is_after_the_pause(now, pause, later, turns):
     pace = Pace()
     pace.throttled(now, now, pause)
-    starts = [now + later + pace.delay(now + later) for _ in range(turns)]
+    starts = [turn(pace, now + later)]
+    while len(starts) < turns:
+        starts.append(turn(pace, starts[-1]))
     first = max(now + later, now + pause)
-    expected = [first + MIN_GAP_SECONDS * turn for turn in range(turns)]
+    expected = [first + MIN_GAP_SECONDS * number for number in range(turns)]
     assert starts == pytest.approx(expected, abs=1e-6)
+
+
+@given(moments, st.integers(1, 1000))
+def test_asking_books_no_turn(now, times):
+    pace = Pace()
+    pace.throttled(now, now, 1.0)
+    assert {pace.delay(now) for _ in range(times)} == {NAP_SECONDS}
+    assert pace.delay(now + 1.0) == 0
+
+
+def simulated(workers: int, requests: int, outage: float) -> list[tuple[float, int]]:
+    """When which of many workers, each with a clock that only its sleep moves, sent a request.
+
+    The service throttles all until the outage is over, and needs 10 ms for each.
+    """
+    pace, order, sent = Pace(), itertools.count(), []
+    due = [(0.0, next(order), worker) for worker in range(workers)]
+    while requests:
+        now, _, worker = heapq.heappop(due)
+        later = pace.delay(now)
+        if later == 0:
+            sent.append((now, worker))
+            later = 0.01
+            if now < outage:
+                pace.throttled(now, now + later, 0.5)
+            else:
+                pace.answered()
+                requests -= 1
+        heapq.heappush(due, (now + later, next(order), worker))
+    return sent
+
+
+@pytest.mark.parametrize("workers", [1, 16, 64, 1000])
+def test_a_pace_recovers_soon_however_many_wait(workers):
+    """The gap of 2 s shrinks by a tenth with each answer, which takes 20 s in all."""
+    for outage in (1.0, 10.0, 60.0):
+        assert simulated(workers, 300, outage)[-1][0] < outage + 25
+
+
+@pytest.mark.parametrize("workers", [1, 16, 64])
+def test_under_steady_throttling_all_workers_have_their_share_of_one_rate(workers):
+    steady = [(at, worker) for at, worker in simulated(workers, 1, 10_000.0) if at > 100]
+    times = [at for at, _ in steady]
+    apart = [after - before for before, after in zip(times, times[1:])]
+    assert apart == pytest.approx([MAX_GAP_SECONDS] * len(apart), abs=1e-6)
+    shares = collections.Counter(worker for _, worker in steady)
+    assert len(shares) == workers
+    assert min(shares.values()) > 0.5 * len(steady) / workers
 
 
 # --- Throttling: invoke_many
@@ -622,69 +684,78 @@ def test_one_throttling_slows_all_that_follows_until_answers_have_come():
     assert apart[: len(slow)] == slow and apart[-40:] == pytest.approx([0] * 40)
 
 
-class Delays:
-    """How long each request was held up before it was sent; its clock stands still."""
-
-    def __init__(self, service: Callable[[Request], Response]) -> None:
-        self.service, self.own, self.slept = service, threading.local(), threading.Event()
-        self.found: list[tuple[int, float]] = []
-
-    def sleep(self, seconds: float) -> None:
-        self.own.seconds = getattr(self.own, "seconds", 0.0) + seconds
-        self.slept.set()
-
-    def transport(self, request: Request, *, timeout: float | None = None) -> Response:
-        self.found.append((index_of(request), getattr(self.own, "seconds", 0.0)))
-        self.own.seconds = 0.0
-        return self.service(request)
-
-    def client(self, **options: Any) -> Client:
-        fakes = {"monotonic": lambda: 0.0, "sleep": self.sleep}
-        return client_of(self.transport, **{**fakes, **options})
-
-
-def endless(requests: list[Any], enough: Callable[[], object]) -> Iterator[Any]:
-    """The requests, and the end only when there is enough: until then the loop goes on."""
-    yield from requests
-    wait_until(enough)
-
-
 def test_all_workers_wait_when_one_request_was_throttled():
-    all_here = threading.Barrier(4)
+    all_here, heard = threading.Barrier(4), threading.Event()
 
-    def service(request: Request) -> Response:
-        if len(delays.found) <= 4:
+    def script(index: int, before: int) -> Response | None:
+        if index < 4 and before == 0:
             all_here.wait(PATIENCE)
-            if index_of(request) == 0:
+            if index == 0:
                 return throttling(("x-amz-retry-after", "2000"))
-            assert delays.slept.wait(PATIENCE)  # the others are answered when it has been heard
-        return accept(request)
+            assert heard.wait(PATIENCE)  # the others are answered when it has been heard
+        return None
 
-    delays, requests = Delays(service), calls(16)
-    outcomes = many(delays.client(), endless(requests, lambda: len(delays.found) == 17), 4)
-    assert_complete(outcomes, requests)
-    before, after = delays.found[:4], delays.found[4:]
-    assert [seconds for _, seconds in before] == [0.0] * 4
-    assert len(after) == 13 and min(seconds for _, seconds in after) >= 2.0
-    assert len({round(seconds, 6) for _, seconds in after}) == 13, "each has a turn of its own"
+    def sleep(seconds: float) -> None:
+        heard.set()
+        world.sleep(seconds)
+
+    world, requests = World(script), calls(16)
+    assert_complete(many(world.client(sleep=sleep), requests, 4), requests)
+    times = [at for at, _ in world.sent]
+    assert times[:4] == [0.0] * 4 and len(times) == 17
+    assert min(times[4:]) >= 2.0 and len(set(times[4:])) == 13, "each has a turn of its own"
 
 
 def test_requests_throttled_together_double_the_gap_once():
     all_here = threading.Barrier(8)
 
-    def service(request: Request) -> Response:
-        if len(delays.found) <= 8:
-            all_here.wait(PATIENCE)
-            return throttling()
-        return accept(request)
+    def script(index: int, before: int) -> Response | None:
+        if before:
+            return None
+        all_here.wait(PATIENCE)
+        return throttling()
 
-    delays = Delays(service)
-    requests = calls(8)
-    client = delays.client(random=lambda: 0.0)
-    outcomes = many(client, endless(requests, lambda: len(delays.found) == 16), 8)
-    assert_complete(outcomes, requests)
-    again = sorted(seconds for _, seconds in delays.found[8:])
+    world, requests = World(script), calls(8)
+    assert_complete(many(world.client(random=lambda: 0.0), requests, 8), requests)
+    again = [at for at, _ in world.sent[8:]]
     assert len(again) == 8 and 0 < again[-1] <= 8 * MIN_GAP_SECONDS
+
+
+@pytest.mark.parametrize("concurrency", [1, 16, 64])
+def test_all_workers_recover_soon_after_an_outage(concurrency):
+    """10 s of throttling; then the gap of 2 s shrinks by a tenth with each answer, 20 s in all."""
+    world = World(lambda index, before: throttling() if world.now < 10 else None)
+    outcomes = many(world.client(), calls(300), concurrency)
+    assert [outcome.error for outcome in outcomes] == [None] * 300
+    assert 10 < world.now < 35
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_under_steady_throttling_the_rate_of_all_workers_is_one_a_gap(concurrency):
+    world = World(lambda index, before: throttling())
+    outcomes = many(world.client(), calls(16), concurrency)
+    assert all(outcome.error for outcome in outcomes)
+    times = [at for at, _ in world.sent][concurrency + 10 :]
+    apart = [after - before for before, after in zip(times, times[1:])]
+    assert apart == pytest.approx([MAX_GAP_SECONDS] * len(apart)) and len(apart) > 290
+
+
+def test_no_worker_starves_under_steady_throttling():
+    """When the first request has been given up, all others have been sent again and again."""
+
+    def script(index: int, before: int) -> Response | None:
+        time.sleep(0.002)  # as long as any network needs, so that another takes the next turn
+        return throttling()
+
+    world = World(script)
+    many(world.client(), calls(8), 8)
+    numbers = [index for _, index in world.sent]
+    sent = collections.Counter[int]()
+    for index in numbers:
+        sent[index] += 1
+        if sent[index] == THROTTLED_TRIES:
+            break
+    assert len(sent) == 8 and min(sent.values()) >= THROTTLED_TRIES // 4
 
 
 class Limit:
