@@ -1437,6 +1437,7 @@ RETRIES: dict[str, tuple[float, int]] = {
     # kind: first delay at most, in seconds; what a retry costs
     "transient": (0.05, 14),
     "throttle": (1.0, 5),
+    "corrected": (0.05, 0),  # the next request has the right time, or other credentials
 }
 QUOTA = 500
 TRANSIENT_STATUS = frozenset((500, 502, 503, 504))
@@ -1482,7 +1483,7 @@ def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = Tr
     if error.code in TRANSIENT_CODES or error.status in TRANSIENT_STATUS:
         return "transient"
     if error.code in SKEW_CODES and abs(skew or 0) > MAX_SKEW_SECONDS:
-        return "transient"
+        return "corrected"
     return None
 
 
@@ -3504,7 +3505,8 @@ class Client:
     ) -> str | None:
         """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
 
-        Credentials that expired are renewed, once in a call, and then tried.
+        Credentials that expired are renewed, once in a call, and then tried. A clock that is
+        found wrong again in the same call is paid for.
         """
         skew = error.metadata.get("ClockSkew")
         off = None if skew is None else skew - call.skew
@@ -3512,9 +3514,11 @@ class Client:
         if kind == "throttle" and not call.retry_throttled:
             return None
         may = len(attempts) < self.max_attempts
-        expired = [entry["Outcome"] in EXPIRED_CODES for entry in attempts]
-        if expired[-1] and expired.count(True) == 1 and self._renewed(credentials):
+        *before, code = [entry["Outcome"] for entry in attempts]
+        if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
             kind = "transient"
+        if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
+            kind = "corrected" if self._renewed(credentials) else kind
         spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
         if kind and not spent and isinstance(error, ClientError):
             error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True

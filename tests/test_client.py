@@ -273,7 +273,7 @@ def test_the_request_id_is_found(name):
 
 def test_the_metadata_tells_of_every_attempt():
     now, seconds = [INSTANT], [100.0]
-    date = ("Date", email.utils.formatdate(INSTANT + 31, usegmt=True))
+    date = ("Date", http_date(INSTANT + 31))
 
     def transport(request, *, timeout=None):
         now[0] += 2
@@ -927,6 +927,10 @@ def amz_date(seconds):
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
+def http_date(seconds):
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
 class Skewed:
     """A transport and a clock that act one operation's attempts."""
 
@@ -938,7 +942,7 @@ class Skewed:
         assert self.now == at(sent)
         self.now = at(received)
         self.signed.append(header(request, "x-amz-date"))
-        headers = [("Date", email.utils.formatdate(at(date), usegmt=True))] if date else []
+        headers = [("Date", http_date(at(date)))] if date else []
         if isinstance(extra, int):
             headers.append(("Age", str(extra)))
         if status == 200:
@@ -971,7 +975,7 @@ OFFSETS = [(240, 1), (241, 2), (-240, 1), (-241, 2)]
 @pytest.mark.parametrize("code", [*SKEW_CODES, "RequestExpired", "RequestInTheFuture"])
 @pytest.mark.parametrize("offset, times", OFFSETS)
 def test_only_more_than_four_minutes_are_blamed_for_some_codes(code, offset, times):
-    date = ("Date", email.utils.formatdate(INSTANT + offset, usegmt=True))
+    date = ("Date", http_date(INSTANT + offset))
     client, transport, _ = scripted(refused(403, code, date), accepted())
     outcome_of(client)
     assert len(transport.requests) == (times if code in SKEW_CODES else 1)
@@ -1196,6 +1200,46 @@ def test_threads_renew_expired_credentials_once():
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: outcome_of(client), range(8))) == {200}
     assert len(loads) == 2
+
+
+CORRECTED = {
+    # what the service refuses at first: whether it does, the answer to that
+    "an expired token": (
+        lambda request: header(request, "x-amz-security-token") == "old",
+        refused(400, "ExpiredTokenException"),
+    ),
+    "a wrong clock": (
+        lambda request: header(request, "x-amz-date") == amz_date(INSTANT),
+        refused(403, "SignatureDoesNotMatch", ("Date", http_date(INSTANT + 600))),
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong, refusal", CORRECTED.values(), ids=CORRECTED)
+def test_what_is_corrected_for_many_calls_at_once_costs_no_quota(wrong, refusal):
+    count = 2 * (500 // 14)
+    arrived, tokens = threading.Barrier(count), iter(["old", "new"])
+
+    def transport(request, *, timeout=None):
+        if not wrong(request):
+            return accepted(("Date", http_date(INSTANT + 600)))
+        arrived.wait(30)
+        return refusal
+
+    client, _, _ = scripted(transport=transport, credentials=lambda: fresh(next(tokens)))
+    with ThreadPoolExecutor(count) as pool:
+        assert set(pool.map(lambda _: outcome_of(client), range(count))) == {200}
+    assert client._quota.available == 500
+
+
+def test_a_second_correction_of_the_clock_in_a_call_is_paid_for():
+    """As with servers that disagree about the time."""
+    dates = [("Date", http_date(INSTANT + seconds)) for seconds in (600, 0)]
+    refusals = [refused(403, "SignatureDoesNotMatch", date) for date in dates]
+    for later, left in ([accepted()], 500), ([refusals[1], refused(400, "ValidationError")], 486):
+        client, _, _ = scripted(refusals[0], *later)
+        outcome_of(client)
+        assert client._quota.available == left
 
 
 def test_a_client_closes_its_connections_and_stays_usable(server):

@@ -145,7 +145,11 @@ def test_transient_errors_are_known_by_their_code(code, status):
 def test_the_code_tables_are_complete():
     assert sorted(smasync.THROTTLE_CODES) == sorted(THROTTLES)
     assert sorted(smasync.TRANSIENT_CODES) == sorted(TRANSIENTS)
-    assert smasync.RETRIES == {"transient": (0.05, 14), "throttle": (1.0, 5)}
+    assert smasync.RETRIES == {
+        "transient": (0.05, 14),
+        "throttle": (1.0, 5),
+        "corrected": (0.05, 0),
+    }
     assert (smasync.QUOTA, smasync.MAX_ATTEMPTS, smasync.MAX_BACKOFF_SECONDS) == (500, 3, 20.0)
 
 
@@ -349,7 +353,7 @@ def test_clock_skew_scenarios(skew, attempts):
         if response.status == 200:
             continue
         error = client_error(response.status, response.header("x-amzn-errortype"))
-        assert (retry_kind(error, skew=seen) == "transient") == retried
+        assert (retry_kind(error, skew=seen) == "corrected") == retried
 
 
 SKEW_CODES = """RequestTimeTooSkewed InvalidSignatureException SignatureDoesNotMatch AuthFailure
@@ -364,9 +368,9 @@ AccessDeniedException""".split()
         (0.0, None),
         (240.0, None),
         (-240.0, None),
-        (240.5, "transient"),
-        (-240.5, "transient"),
-        (1e6, "transient"),
+        (240.5, "corrected"),
+        (-240.5, "corrected"),
+        (1e6, "corrected"),
     ],
 )
 def test_skew_is_a_reason_beyond_four_minutes(code, skew, kind):
