@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
+    from threading import Thread
     from typing import Any, BinaryIO, Protocol, Union
 
     Headers = tuple[tuple[str, str], ...]
@@ -1538,10 +1539,9 @@ class Pace:
         self._lock = allocate_lock()
 
     def delay(self, now: float) -> float:
-        """0.0 when the next request may begin, whose turn is taken thereby; else when to ask again.
+        """0.0 when a request may begin, whose turn it is then; else in how long to ask again.
 
-        That is in so many seconds. No turn is booked ahead, so that a pace recovers at once for
-        all who wait.
+        No turn is booked ahead, so that a pace recovers at once for all who wait.
         """
         with self._lock:
             if now < self.next_start:
@@ -3291,11 +3291,11 @@ class Client:
     ) -> Iterator[Outcome]:
         """Enqueue one inference for each mapping of members; one Outcome each, as they come.
 
-        `requests` is read as requests go out, from several threads in turn; at most 2 x
-        `concurrency` (1 to 1000) are taken from it and not yet handed out. When the service
-        throttles, all slow down, and a request is tried up to 20 times. Whoever leaves the loop
-        waits for what is on its way, whose outcomes are dropped. What `requests` raises comes
-        after all outcomes. Raises ParamValidationError.
+        `requests` is read where the outcomes are, between two of them, at most 2 x `concurrency`
+        (1 to 1000) ahead; a request that is long in coming holds up the outcomes. When the
+        service throttles, all slow down, and a request is tried up to 20 times. Whoever leaves
+        the loop waits for what is on its way, whose outcomes are dropped. An exception in
+        `requests` comes after all outcomes. Raises ParamValidationError.
         """
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
             raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
@@ -3497,12 +3497,9 @@ class Client:
         return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
 
     def _retry_kind(
-        self,
-        call: _Call,
-        error: ClientError | TransportError,
-        credentials: Credentials,
+        self, call: _Call, error: ClientError | TransportError, credentials: Credentials,
         attempts: list[dict[str, Any]],
-    ) -> str | None:
+    ) -> str | None:  # fmt: skip
         """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
 
         Credentials that expired are renewed, once in a call, and then tried. A clock that is
@@ -3862,73 +3859,73 @@ def inference_error(found: Result) -> InferenceError:
 
 
 class _Many:
-    """What the workers of one invoke_many share."""
+    """One invoke_many: whoever reads the outcomes feeds the workers, who take what comes next."""
 
     def __init__(
         self, client: Client, requests: Iterable[Mapping[str, Any]], concurrency: int
     ) -> None:
         from queue import SimpleQueue
-        from threading import Thread
 
-        self.client, self.requests, self.pace = client, enumerate(requests), Pace()
-        self.lock, self.ended, self.left = allocate_lock(), False, False
-        self.turn = allocate_lock()
-        self.failure: BaseException | None = None
-        self.tickets: SimpleQueue[None] = SimpleQueue()  # one is taken for each request
-        self.done: SimpleQueue[Outcome | None] = SimpleQueue()
-        self.allow(2 * concurrency)
-        self.workers = [Thread(target=self.work, daemon=True) for _ in range(concurrency)]
-
-    def allow(self, requests: int) -> None:
-        """Let so many more requests be taken (a queue of tickets is faster than a semaphore)."""
-        for _ in range(requests):
-            self.tickets.put(None)
+        self.client, self.requests, self.concurrency = client, enumerate(requests), concurrency
+        self.pace, self.turn, self.left = Pace(), allocate_lock(), False
+        self.workers: list[Thread] = []
+        self.under_way = 0  # requests that were read, and whose outcomes were not handed out
+        self.end: BaseException | None = None  # of the requests: StopIteration, or what went wrong
+        self.to_do: SimpleQueue[tuple[int, Mapping[str, Any]] | None] = SimpleQueue()
+        self.done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Start the workers, hand out what they did, and leave when all have ended."""
-        running = 0
+        """Hand out what the workers did, until all is done; they have ended when this ends."""
         try:
-            for worker in self.workers:
-                worker.start()
-                running += 1
-            while running:
+            while self.feed():
                 outcome = self.done.get()
-                if outcome is None:
-                    running -= 1
-                else:
-                    self.allow(1)
+                self.under_way -= 1
+                if isinstance(outcome, Outcome):
                     yield outcome
+                else:
+                    self.end = outcome
         finally:
-            self.ended = self.left = True
-            self.allow(len(self.workers))
+            self.left = True
+            for _ in self.workers:
+                self.to_do.put(None)
             for worker in self.workers:
-                if worker.ident is not None:
+                if worker.ident and not sys.is_finalizing():  # when no thread goes on any more
                     worker.join()
-        if self.failure is not None:
-            raise self.failure
+        if self.end is not None and not isinstance(self.end, StopIteration):
+            raise self.end
+
+    def feed(self) -> int:
+        """Read requests until something is done, or enough are under way; returns how many are."""
+        while self.end is None and self.under_way < 2 * self.concurrency and self.done.empty():
+            try:
+                self.to_do.put(next(self.requests))
+            except Exception as end:
+                self.end = end
+                break
+            self.under_way += 1
+            if len(self.workers) < self.concurrency:
+                self.hire()
+        return self.under_way
+
+    def hire(self) -> None:
+        """Start one more worker, or do with those that there are when the system has no more."""
+        from threading import Thread
+
+        self.workers.append(Thread(target=self.work, daemon=True))
+        try:
+            self.workers[-1].start()
+        except RuntimeError:
+            self.workers.pop()
+            if not self.workers:
+                raise
 
     def work(self) -> None:
-        try:
-            while True:
-                self.tickets.get()
-                taken = self.take()
-                if taken is None:
-                    break
-                self.done.put(self.outcome(*taken))
-        except BaseException as failure:  # what ends a thread is raised where outcomes are read
-            self.ended, self.failure = True, failure
-        self.allow(1)
-        self.done.put(None)
+        for index, request in iter(self.to_do.get, None):
+            if self.left:
+                break
+            self.done.put(self.outcome(index, request))
 
-    def take(self) -> tuple[int, Mapping[str, Any]] | None:
-        """The next request; None when there are no more."""
-        with self.lock:
-            taken = None if self.ended else next(self.requests, None)
-            if taken is None:  # and never back to False: it may have been set in between
-                self.ended = True
-            return taken
-
-    def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome:
+    def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome | BaseException:
         try:
             if not hasattr(request, "keys"):
                 kind = type(request).__name__
@@ -3936,6 +3933,8 @@ class _Many:
             return Outcome(index, request, self.answer(request), None)
         except Exception as error:  # whatever it is, it is this request's
             return Outcome(index, request, None, error)
+        except BaseException as failure:  # what ends a thread is raised where outcomes are read
+            return failure
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request, at the pace of all."""

@@ -185,23 +185,49 @@ def test_outcomes_come_in_the_order_of_the_answers(order):
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
 def test_requests_are_taken_as_outcomes_are_handed_out(concurrency):
-    taken, asked = [0], [0]
+    taken, asked, reader = [0], [0], threading.current_thread()
 
     def requests():
         for request in calls(200):
+            assert threading.current_thread() is reader
             taken[0] += 1
             assert taken[0] - asked[0] <= 2 * concurrency
             yield request
 
     outcomes = client_of(accept).invoke_many(requests(), concurrency=concurrency)
     for turn in range(200):
-        asked[0] += 1
         next(outcomes)
-        if turn % 50 == 0:  # a consumer that takes a rest: they read ahead, but not further
-            wait_until(lambda: taken[0] - asked[0] >= concurrency)
+        asked[0] += 1
+        if turn % 50 == 0:  # a consumer that takes a rest: nobody reads ahead
+            before = taken[0]
             time.sleep(0.02)
-            assert taken[0] - asked[0] <= 2 * concurrency
+            assert taken[0] == before
     assert within(lambda: list(outcomes)) == [] and taken[0] == 200
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_while_nothing_is_done_twice_as_many_are_taken_as_are_under_way(concurrency):
+    taken, told, requests = [0], threading.Event(), calls(20)
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for request in requests:
+            taken[0] += 1
+            yield request
+
+    def transport(request, *, timeout=None):
+        assert told.wait(PATIENCE)
+        return accept(request)
+
+    outcomes = client_of(transport).invoke_many(counted(), concurrency=concurrency)
+    found: list[Outcome] = []
+    reader = threading.Thread(target=lambda: found.extend(outcomes), daemon=True)
+    reader.start()
+    wait_until(lambda: taken[0] >= 2 * concurrency)
+    time.sleep(0.02)
+    assert taken[0] == 2 * concurrency
+    told.set()
+    reader.join(PATIENCE)
+    assert_complete(found, requests)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
@@ -351,7 +377,7 @@ def test_what_ends_a_thread_ends_the_loop_while_another_request_is_being_taken()
 
 
 @few
-@given(st.integers(0, 40), st.integers(1, 8), st.sampled_from([KeyError("x"), Stop("x")]))
+@given(st.integers(0, 40), st.integers(1, 8), st.sampled_from([KeyError("x"), OSError("x")]))
 def test_what_the_iterable_raises_comes_after_all_outcomes(count, concurrency, failure):
     requests, outcomes = calls(count), []
 
@@ -367,6 +393,25 @@ def test_what_the_iterable_raises_comes_after_all_outcomes(count, concurrency, f
         within(collect)
     assert raised.value is failure
     assert_complete(outcomes, requests)
+
+
+def test_what_ends_a_program_ends_the_loop_at_once_when_it_comes_while_a_request_is_read():
+    told = threading.Event()
+
+    def requests() -> Iterator[dict[str, Any]]:
+        yield from calls(3)
+        told.set()
+        raise KeyboardInterrupt
+
+    def transport(request, *, timeout=None):
+        assert told.wait(PATIENCE)
+        return accept(request)
+
+    before = set(threading.enumerate())
+    outcomes = client_of(transport).invoke_many(requests(), concurrency=2)
+    with pytest.raises(KeyboardInterrupt):
+        within(lambda: next(outcomes))
+    assert set(threading.enumerate()) <= before
 
 
 def test_what_is_no_iterable_is_refused_at_the_call():
@@ -925,6 +970,13 @@ ENDS = {
     "the end of the program": ("next(outcomes)", 0, ""),
     "sys.exit": ("for _ in outcomes: sys.exit(7)", 7, ""),
     "an error": ("for _ in outcomes: 1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    "a cycle that only the end collects": (
+        "import gc; gc.disable(); next(outcomes); ring = [outcomes]; ring.append(ring)\n"
+        "del outcomes, ring",
+        0,
+        "",
+    ),
+    "a cycle of the program's": ("next(outcomes); ring = [outcomes]; ring.append(ring)", 0, ""),
 }
 
 
@@ -939,6 +991,33 @@ def test_a_program_that_ends_in_the_middle_of_a_loop_ends(case):
     done = run_program(text)
     assert (done.returncode, done.stdout) == (status, ""), done
     assert done.stderr.endswith(last) and bool(done.stderr) == bool(last), done.stderr
+
+
+FEW_THREADS = """
+import resource
+threading.stack_size(1 << 30)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+most = used + {threads} * (1 << 30) + (1 << 29)
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+outcomes = client.invoke_many([call] * 40)
+"""
+
+if sys.platform == "linux":  # which counts the threads' stacks as memory
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_with_fewer_threads_than_wanted_the_loop_goes_on_with_those(threads):
+        last = (
+            "next(outcomes)\n"
+            "print(threading.active_count() - 1, sum(o.answer is not None for o in outcomes))"
+        )
+        done = run_program(FEW_THREADS.format(threads=threads) + last)
+        assert (done.stdout, done.stderr) == (f"{threads} 39\n", "")
+
+    def test_without_any_thread_the_loop_says_so():
+        done = run_program(FEW_THREADS.format(threads=0) + "next(outcomes)")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith("RuntimeError: can't start new thread\n")
 
 
 if os.name == "posix":
