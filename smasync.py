@@ -3260,8 +3260,8 @@ class Client:
         """Look once for the result of what invoke_endpoint_async returned; None: not there yet.
 
         Raises InferenceError when the model failed, ClientError with a hint when S3 does not tell,
-        ParamValidationError for an answer without OutputLocation. A result that is there counts
-        even when a failure is there too.
+        TransportError when S3 breaks off again and again, ParamValidationError for an answer
+        without OutputLocation. A result that is there counts even when a failure is there too.
         """
         return self._look(locations_in(accepted), _Download(None), None)
 
@@ -3336,7 +3336,11 @@ class Client:
     def _absence(
         self, location: str, download: _Download, deadline: float | None
     ) -> ClientError | None:
-        """Download an object, in as many pieces as it takes; S3's words for it not being there."""
+        """Download an object, in as many pieces as it takes; S3's words for it not being there.
+
+        As many answers as a call has attempts may break off in a row, or the look has failed.
+        """
+        broken = 0
         while not download.complete:
             had, sink = download.count, download if download.to_file else None
             until = None if download.begun else deadline  # of the wait, which is over by then
@@ -3349,17 +3353,19 @@ class Client:
                     raise
                 return error
             download.take(answer, had)
-            cost = RETRIES["transient"][1]
-            broken = not download.complete and download.count - had < MAX_BODY_BYTES
+            if download.complete or download.count - had >= MAX_BODY_BYTES:
+                broken = 0
+                continue
+            broken += 1
             late = deadline is not None and self._monotonic() >= deadline
-            if broken and (late or not self._quota.spend(cost)):
+            may = broken < self.max_attempts and not late
+            if not may or not self._quota.spend(RETRIES["transient"][1]):
                 raise TransportError(
                     f"{location}: broken off again and again, at {download.count} bytes of "
                     f"{download.size}; try later",
                     kind="closed",
                 )
-            if broken:
-                self._sleep(backoff("transient", 0, self._random()))
+            self._sleep(backoff("transient", broken - 1, self._random()))
         return None
 
     def _look(

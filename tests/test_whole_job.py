@@ -1598,6 +1598,21 @@ def test_a_result_that_never_has_its_size_is_an_error_in_the_end(tmp_path, where
     assert not (tmp_path / "result").exists() or where == "file"
 
 
+@pytest.mark.parametrize("seconds", [0, 1], ids=["closes", "stalls"])
+def test_a_look_at_what_breaks_off_for_ever_has_an_end_and_leaves_quota(seconds):
+    def serve(sock: socket.socket) -> None:
+        start, _ = asked(running.read_request(sock))
+        answer = part(DATA, start, ALL) if start else whole(DATA)
+        sock.sendall(answer[: len(answer) - (ALL - start - 100)])
+        time.sleep(seconds)
+
+    options = {"read_timeout": 0.3, **REAL_TIME}
+    with RawServer(serve) as running, connected(running.url, **options) as client:
+        error = raised_by(lambda: client.poll(ACCEPTED), TransportError)
+        assert error.kind == "closed" and OUTPUT in str(error)
+        assert len(running.requests) == 3 and client._quota.available >= 500 - 2 * 14
+
+
 @pytest.mark.parametrize("old", [b"old", None])
 def test_a_path_has_its_content_in_one_moment(tmp_path, old):
     data, path, seen = os.urandom(MIB), tmp_path / "result", []
