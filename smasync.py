@@ -3349,6 +3349,8 @@ class Client:
                     "GetObject", "GET", location, download.range(), deadline=until, sink=sink
                 )
             except ClientError as error:
+                if download.ends_with(error):
+                    break
                 if download.begun or not is_absent(error):
                     raise
                 return error
@@ -3767,14 +3769,14 @@ class _Download:
     """
 
     def __init__(self, file: Any) -> None:
-        self.to_file, self.path = file is not None, None
+        self.to_file, self.path, self.part = file is not None, "", ""
         self.file = io.BytesIO() if file is None else file
         if isinstance(file, (str, os.PathLike)):
             self.path, self.file = os.path.realpath(file), None
-            self.part = os.path.join(os.path.dirname(self.path), f".{invocation_id()}.part")
-            folder, other = os.path.dirname(self.path), os.path.exists(self.path)
-            other = other and not os.path.isfile(self.path)
-            if other or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+            folder, may = os.path.dirname(self.path), not os.path.exists(self.path)
+            self.part = os.path.join(folder, f".{invocation_id()}.part")
+            may = (may or os.path.isfile(self.path)) and os.path.isdir(folder)
+            if not may or not os.access(folder, os.W_OK):
                 raise ParamValidationError(
                     f"file: {self.path!r} is not a file, or its folder cannot be written to"
                 )
@@ -3785,9 +3787,10 @@ class _Download:
                 raise ParamValidationError(
                     "file: give a path, or a file that was opened with 'wb'"
                 ) from None
-        self.count, self.size, self.etag = 0, -1, ""
+        self.count, self.size, self.etag = 0, -1, ""  # a size of -1 is not known
         self.begun = self.complete = False
-        self.content_type, self.metadata = "", {}  # type: ignore[var-annotated]
+        self.content_type = ""
+        self.metadata: dict[str, Any] = {}
 
     def range(self) -> Headers:
         """The headers that ask for what is missing."""
@@ -3795,11 +3798,14 @@ class _Download:
             return ()
         end = "" if self.to_file else str(self.count + MAX_BODY_BYTES - 1)
         headers: Headers = (("Range", f"bytes={self.count}-{end}"),)
-        return (*headers, ("If-Match", self.etag)) if self.etag else headers
+        sendable = self.etag.isascii() and self.etag.isprintable()
+        return (*headers, ("If-Match", self.etag)) if self.etag and sendable else headers
 
     def write(self, data: bytes) -> None:
         if self.file is None:
             self.file = open(self.part, "xb", buffering=0)  # noqa: SIM115
+            if os.path.exists(self.path):  # who may not read the old content may not read this
+                os.chmod(self.part, os.stat(self.path).st_mode & 0o777)
         view = memoryview(data)
         while view:  # an unbuffered file may take a part
             taken = self.file.write(view)
@@ -3810,32 +3816,37 @@ class _Download:
         """Add what an answer has, which was asked for from the byte `had` on."""
         metadata = answer["ResponseMetadata"]
         headers, status = metadata["HTTPHeaders"], metadata["HTTPStatusCode"]
-        spot, _, size = headers.get("content-range", "").partition("/")
+        spot, _, total = headers.get("content-range", "").partition("/")
         if had:
             fits = status == 206 and spot.startswith(f"bytes {had}-")
             fits = fits and headers.get("etag", self.etag) == self.etag
         else:
             self.begun, self.metadata, self.content_type = True, metadata, answer["ContentType"]
-            self.etag, self.size, size = (
-                headers.get("etag", ""),
-                -1,
-                headers.get("content-length", ""),
-            )
-            fits = status == 200
-        number = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else -1
-        self.size = number if self.size < 0 else self.size
+            self.etag, self.size = headers.get("etag", ""), -1
+            fits, total = status == 200, headers.get("content-length", "")
+        size = int(total) if total.isascii() and total.isdigit() and len(total) < 20 else -1
+        self.size = size if self.size < 0 else self.size
         self.write(answer["Body"])
-        if not fits or number not in (-1, self.size) or self.count > self.size >= 0:
+        if not fits or size not in (-1, self.size) or self.count > self.size >= 0:
             raise TransportError(
                 f"S3 sent something else than the object's bytes from {had} on: HTTP {status}, "
                 f"{self.count} bytes of {self.size}; look again",
                 retryable=False,
             )
-        self.complete = answer["Complete"] and self.count >= self.size
+        # The end of a part says nothing about the object's, which may be unknown.
+        known = self.size >= 0 or not had
+        self.complete = answer["Complete"] and known and self.count >= self.size
+
+    def ends_with(self, error: ClientError) -> bool:
+        """Whether there is no more, as S3 says when it was asked for more; then it is complete."""
+        spot = error.metadata.get("HTTPHeaders", {}).get("content-range")
+        ends = error.status == 416 and spot == f"bytes */{self.count}"
+        self.complete = ends and self.begun and self.size in (-1, self.count)
+        return self.complete
 
     def result(self, location: str) -> Result:
         """All is there."""
-        if self.path is not None:
+        if self.path:
             self.write(b"")
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -3846,7 +3857,7 @@ class _Download:
 
     def abandon(self) -> None:
         """Leave nothing behind at a path."""
-        if self.path is not None and self.file is not None:
+        if self.path and self.file is not None:
             self.file.close()
             if os.path.exists(self.part):
                 os.remove(self.part)

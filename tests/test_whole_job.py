@@ -1565,6 +1565,59 @@ def test_a_wrong_answer_to_a_range_is_an_error_and_no_result(tmp_path, lie, wher
         assert (tmp_path / "result").read_bytes() == b"old"
 
 
+def chunked(data: bytes, etag: str = VERSION) -> bytes:
+    """The answer with an object that does not say its size, and breaks off."""
+    head = message("HTTP/1.1 200 OK", f"ETag: {etag}", "Transfer-Encoding: chunked")
+    return head + f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def no_more(spot: str) -> bytes:
+    line = f"Content-Range: {spot}"
+    return message("HTTP/1.1 416 Range Not Satisfiable", line, "Content-Length: 0")
+
+
+OPEN_PART = part(DATA, CUT, 700, spot=f"bytes {CUT}-699/*")
+REST = part(DATA, 700, ALL, spot=f"bytes 700-{ALL - 1}/*")
+OPEN_ENDS = {
+    # what follows a part of an object of unknown size: whether all is there in the end
+    "the rest, with the size": ([part(DATA, 700, ALL)], True),
+    "the rest, and no more": ([REST, no_more(f"bytes */{ALL}")], True),
+    "nothing": ([message("HTTP/1.1 503 Slow Down", "Content-Length: 0")], False),
+    "no more of a longer one": ([no_more(f"bytes */{ALL}")], False),
+    "no more of no size": ([REST, no_more("bytes */*")], False),
+}
+
+
+@pytest.mark.parametrize("where", WHERES)
+@pytest.mark.parametrize("answers, complete", OPEN_ENDS.values(), ids=OPEN_ENDS)
+def test_a_part_of_an_object_of_unknown_size_is_not_its_end(tmp_path, answers, complete, where):
+    scripts = [chunked(DATA[:CUT])], [OPEN_PART], *[[answer] for answer in answers]
+    with playing(*scripts) as running, connected(running.url) as client:
+        if complete:
+            assert fetched(client, where, tmp_path) == DATA
+        else:
+            raised_by(lambda: fetched(client, where, tmp_path), TransportError, ClientError)
+
+
+def test_a_416_to_the_first_question_is_no_result():
+    with playing([no_more("bytes */0")]) as running, connected(running.url) as client:
+        assert raised_by(lambda: client.poll(ACCEPTED), ClientError).status == 416
+
+
+@pytest.mark.parametrize("etag", ['"versi\xf6n"', '"a\tb"', ""], ids=ascii)
+def test_only_an_etag_that_is_printable_ascii_is_sent_back(etag):
+    first, rest = whole(DATA[:CUT], size=ALL, etag=etag), part(DATA, CUT, ALL, etag=etag)
+    with playing([first], [rest]) as running, connected(running.url) as client:
+        assert client.wait(ACCEPTED).body == DATA
+        assert len(running.requests) == 2 and b"If-Match" not in running.requests[1]
+
+
+def test_a_version_whose_etag_cannot_be_sent_back_is_told_from_another():
+    first, rest = whole(DATA[:CUT], size=ALL, etag='"\xf6"'), part(DATA, CUT, ALL, etag='"\xe4"')
+    with playing([first], [rest]) as running, connected(running.url) as client:
+        raised_by(lambda: client.wait(ACCEPTED), TransportError)
+
+
 @pytest.mark.parametrize("where", WHERES)
 def test_a_part_that_nobody_asked_for_is_no_result(tmp_path, where):
     with playing([part(DATA, CUT, ALL)]) as running, connected(running.url) as client:
@@ -1680,6 +1733,29 @@ if os.name == "posix":
         assert error.errno == errno.EFBIG
         assert os.listdir(tmp_path) == ["result"]
         assert (tmp_path / "result").read_bytes() == b"old"
+
+
+if os.name == "posix":
+
+    @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o400])
+    def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+        path, modes = tmp_path / "result", []
+        path.write_bytes(b"old")
+        path.chmod(mode)
+
+        def look() -> None:
+            wait_until(lambda: len(os.listdir(tmp_path)) == 2)
+            (half,) = (file for file in tmp_path.iterdir() if file != path)
+            wait_until(lambda: half.stat().st_size)
+            modes.append(half.stat().st_mode & 0o777)
+
+        data = os.urandom(MIB)
+        answer = whole(data)
+        script = [answer[: MIB // 2], look, answer[MIB // 2 :]]
+        with playing(script) as running, connected(running.url) as client:
+            client.wait(ACCEPTED, file=path)
+        assert modes == [mode], "nobody else reads it while it comes"
+        assert path.stat().st_mode & 0o777 == mode and path.read_bytes() == data
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -2042,7 +2118,7 @@ def test_a_last_look_that_is_cut_short_does_not_hide_the_403():
 
     client = smasync.Client(
         "us-east-1", credentials=smasync.Credentials("AKIDEXAMPLE", "secret"), environ={},
-        transport=slow, monotonic=lambda: now[0],
+        transport=slow, monotonic=lambda: now[0], random=lambda: 0.5,
         sleep=lambda seconds: now.__setitem__(0, now[0] + seconds),
     )  # fmt: skip
     with pytest.raises(smasync.ClientError) as raised:
