@@ -3068,6 +3068,7 @@ LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
 UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
+NEVER = float("inf")
 NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
 DEBUG, WARNING = 10, 30  # logging's
 
@@ -3081,7 +3082,7 @@ class _Call:
 
     def __init__(
         self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
-        signing: Mapping[str, Any], deadline: float | None = None, sink: _Download | None = None,
+        signing: Mapping[str, Any], deadline: float = NEVER, sink: _Download | None = None,
         retry_sent: bool = True, retry_throttled: bool = True,
     ) -> None:  # fmt: skip
         self.operation, self.request, self.read, self.signing = operation, request, read, signing
@@ -3092,14 +3093,11 @@ class _Call:
     def options(self, now: float) -> dict[str, Any]:
         """What the transport is told beside the request."""
         options: dict[str, Any] = {}
-        if self.deadline is not None:
+        if self.deadline < NEVER:
             options["timeout"] = max(self.deadline - now, 0.001)
         if self.sink is not None:
             options["sink"] = self.sink
         return options
-
-    def is_over(self, now: float) -> bool:
-        return self.deadline is not None and now >= self.deadline
 
 
 def _given(
@@ -3263,7 +3261,7 @@ class Client:
         TransportError when S3 breaks off again and again, ParamValidationError for an answer
         without OutputLocation. A result that is there counts even when a failure is there too.
         """
-        return self._look(locations_in(accepted), _Download(None), None)
+        return self._look(locations_in(accepted), _Download(None), NEVER)
 
     def wait(
         self,
@@ -3333,21 +3331,15 @@ class Client:
         self._bucket_regions[bucket] = elsewhere
         return ask(elsewhere)
 
-    def _absence(
-        self, location: str, download: _Download, deadline: float | None
-    ) -> ClientError | None:
-        """Download an object, in as many pieces as it takes; S3's words for it not being there.
-
-        As many answers as a call has attempts may break off in a row, or the look has failed.
-        """
-        broken = 0
+    def _absence(self, location: str, download: _Download, deadline: float) -> ClientError | None:
+        """Download an object, in as many pieces as it takes; S3's words for it not being there."""
+        broken = 0  # answers in a row, as many as a call has attempts
         while not download.complete:
-            had, sink = download.count, download if download.to_file else None
-            until = None if download.begun else deadline  # of the wait, which is over by then
+            had, wanted = download.count, download.range()
+            sink = download if download.to_file else None
+            until = NEVER if download.begun else deadline  # of the wait, which is over by then
             try:
-                answer = self._s3(
-                    "GetObject", "GET", location, download.range(), deadline=until, sink=sink
-                )
+                answer = self._s3("GetObject", "GET", location, wanted, deadline=until, sink=sink)
             except ClientError as error:
                 if download.ends_with(error):
                     break
@@ -3359,29 +3351,27 @@ class Client:
                 broken = 0
                 continue
             broken += 1
-            late = deadline is not None and self._monotonic() >= deadline
-            may = broken < self.max_attempts and not late
-            if not may or not self._quota.spend(RETRIES["transient"][1]):
-                raise TransportError(
-                    f"{location}: broken off again and again, at {download.count} bytes of "
-                    f"{download.size}; try later",
-                    kind="closed",
+            over = broken >= self.max_attempts or self._monotonic() >= deadline
+            if over or not self._quota.spend(RETRIES["transient"][1]):
+                so_far = (
+                    f"broken off again and again, at {download.count} bytes of {download.size}"
                 )
+                raise TransportError(f"{location}: {so_far}; try later", kind="closed")
             self._sleep(backoff("transient", broken - 1, self._random()))
         return None
 
     def _look(
-        self, places: tuple[str, str], download: _Download, deadline: float | None
+        self, places: tuple[str, str], download: _Download, deadline: float
     ) -> Result | None:
         """The result if it is there; raises InferenceError, and ClientError for a 403."""
         output, failure = places
         absences = [self._absence(output, download, deadline)]
-        if absences == [None]:
+        if download.complete:
             return download.result(output)
         if failure:
             reason = _Download(None)
             absences.append(self._absence(failure, reason, deadline))
-            if absences[1] is None:
+            if reason.complete:
                 raise inference_error(reason.result(failure))
         for absence in absences:
             if absence is not None and absence.status == 403:
@@ -3391,9 +3381,9 @@ class Client:
 
     def _wait(self, places: tuple[str, str], download: _Download, timeout: float) -> Result:
         """Look, and look again, less and less often."""
-        started, warned = self._monotonic(), False
+        started = self._monotonic()
+        deadline = started + timeout if timeout < NO_LIMIT_SECONDS else NEVER
         trouble: ClientError | TransportError | None = None
-        deadline = started + timeout if timeout < NO_LIMIT_SECONDS else None
         while True:
             try:
                 result = self._look(places, download, deadline)
@@ -3403,12 +3393,11 @@ class Client:
             except (ClientError, TransportError) as error:
                 if not passes(error, download.begun):
                     raise
+                log = None if trouble else logger(WARNING)
+                if log:
+                    log.warning("still waiting for %s: %s", places[0], error)
                 if trouble is None or isinstance(error, ClientError):
                     trouble = error  # the last look may be cut short: what S3 said counts for more
-                log = logger(WARNING)
-                if log and not warned:
-                    log.warning("still waiting for %s: %s", places[0], error)
-                warned = True
             waited = self._monotonic() - started
             left = timeout - LAST_LOOK_SECONDS - waited
             if left <= 0:
@@ -3417,11 +3406,9 @@ class Client:
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
             raise trouble
         said = f" (the last look failed: {trouble})" if trouble else ""
-        raise ResultTimeout(
-            f"nothing at {places[0]} after {waited:.1f} s{said}: queued, or still running; wait "
-            "longer, or look again later",
-            location=places[0], waited=waited,
-        ) from trouble  # fmt: skip
+        said = f"nothing at {places[0]} after {waited:.1f} s{said}: queued, or still running; "
+        said += "wait longer, or look again later"
+        raise ResultTimeout(said, location=places[0], waited=waited) from trouble
 
     def _send(self, call: _Call) -> dict[str, Any]:
         """Send, and send again as section 7 decides, until there is an answer or a final error."""
@@ -3436,7 +3423,7 @@ class Client:
                 if kind is None:
                     raise
                 cost, delay = RETRIES[kind][1], self._delay(kind, error, attempts)
-                if call.is_over(self._monotonic() + delay):
+                if self._monotonic() + delay >= call.deadline:
                     raise
                 self._sleep(delay)
             else:
@@ -3777,19 +3764,16 @@ class _Download:
             self.part = os.path.join(folder, f".{invocation_id()}.part")
             may = (may or os.path.isfile(self.path)) and os.path.isdir(folder)
             if not may or not os.access(folder, os.W_OK):
-                raise ParamValidationError(
-                    f"file: {self.path!r} is not a file, or its folder cannot be written to"
-                )
+                wrong = f"file: {self.path!r} is not a file, or its folder cannot be written to"
+                raise ParamValidationError(wrong)
         elif file is not None:
             try:
                 file.write(b"")
             except (AttributeError, TypeError, ValueError, OSError):
-                raise ParamValidationError(
-                    "file: give a path, or a file that was opened with 'wb'"
-                ) from None
-        self.count, self.size, self.etag = 0, -1, ""  # a size of -1 is not known
+                wrong = "file: give a path, or a file that was opened with 'wb'"
+                raise ParamValidationError(wrong) from None
+        self.count, self.size, self.etag, self.content_type = 0, -1, "", ""  # -1: not known
         self.begun = self.complete = False
-        self.content_type = ""
         self.metadata: dict[str, Any] = {}
 
     def range(self) -> Headers:
@@ -3833,9 +3817,8 @@ class _Download:
                 f"{self.count} bytes of {self.size}; look again",
                 retryable=False,
             )
-        # The end of a part says nothing about the object's, which may be unknown.
-        known = self.size >= 0 or not had
-        self.complete = answer["Complete"] and known and self.count >= self.size
+        # The end of a part is not that of an object of unknown size.
+        self.complete = answer["Complete"] and self.count >= self.size >= (0 if had else -1)
 
     def ends_with(self, error: ClientError) -> bool:
         """Whether there is no more, as S3 says when it was asked for more; then it is complete."""
@@ -3887,7 +3870,7 @@ class _Many:
         self.pace, self.turn, self.left = Pace(), allocate_lock(), False
         self.workers: list[Thread] = []
         self.under_way = 0  # requests that were read, and whose outcomes were not handed out
-        self.end: BaseException | None = None  # of the requests: StopIteration, or what went wrong
+        self.failure: BaseException | None = None  # ends the requests; raised after all outcomes
         self.to_do: SimpleQueue[tuple[int, Mapping[str, Any]] | None] = SimpleQueue()
         self.done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
 
@@ -3900,7 +3883,7 @@ class _Many:
                 if isinstance(outcome, Outcome):
                     yield outcome
                 else:
-                    self.end = outcome
+                    self.failure = outcome
         finally:
             self.left = True
             for _ in self.workers:
@@ -3908,17 +3891,19 @@ class _Many:
             for worker in self.workers:
                 if worker.ident and not sys.is_finalizing():  # when no thread goes on any more
                     worker.join()
-        if self.end is not None and not isinstance(self.end, StopIteration):
-            raise self.end
+        if self.failure:
+            raise self.failure
 
     def feed(self) -> int:
         """Read requests until something is done, or enough are under way; returns how many are."""
-        while self.end is None and self.under_way < 2 * self.concurrency and self.done.empty():
+        while not self.failure and self.under_way < 2 * self.concurrency and self.done.empty():
             try:
-                self.to_do.put(next(self.requests))
-            except Exception as end:
-                self.end = end
+                request = next(self.requests, None)
+            except Exception as failure:
+                request, self.failure = None, failure
+            if request is None:
                 break
+            self.to_do.put(request)
             self.under_way += 1
             if len(self.workers) < self.concurrency:
                 self.hire()
