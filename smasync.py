@@ -2082,15 +2082,20 @@ class _Idle:
         """A line for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
-                for place in reversed(range(len(self.waiting))):
-                    if self.waiting[place][0] == key:
-                        _, since, line = self.waiting.pop(place)
-                        break
-                else:
+                place = self.find(key)
+                if place is None:
                     return None
+                _, since, line = self.waiting.pop(place)
             if now - since < MAX_IDLE_SECONDS and line.is_quiet():
                 return line
             line.hang_up()
+
+    def find(self, key: object) -> int | None:
+        """Where the last line for `key` is."""
+        for place in reversed(range(len(self.waiting))):
+            if self.waiting[place][0] == key:
+                return place
+        return None
 
     def give(self, key: object, now: float, line: _Line) -> None:
         """Keep a line; those that have waited longest make room for it."""
@@ -3793,6 +3798,8 @@ class _Download:
         view = memoryview(data)
         while view:  # an unbuffered file may take a part
             taken = self.file.write(view)
+            if taken == 0:
+                raise OSError("the file takes no more, and does not say why")
             view = view[len(view) if taken is None else taken :]
         self.count += len(data)
 

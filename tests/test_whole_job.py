@@ -2125,3 +2125,12 @@ def test_a_last_look_that_is_cut_short_does_not_hide_the_403():
         client.wait({"OutputLocation": "s3://my-bucket/out"}, timeout=10)
     assert min(looks) < 0.15 < max(looks)
     assert "s3:ListBucket" in raised.value.hint
+
+
+def test_a_file_that_takes_nothing_is_an_error_and_no_endless_loop(server, client):
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return 0
+
+    server.put(OUTPUT, DATA)
+    assert "takes no more" in str(raised_by(lambda: client.wait(ACCEPTED, file=Full()), OSError))
