@@ -50,6 +50,7 @@ and `aws login`.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import sys
 import time
@@ -3179,6 +3180,7 @@ class Client:
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
+        self._first_id, self._count = random_number(), itertools.count()
         self._in_lambda = bool(settings.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
     def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
@@ -3473,11 +3475,20 @@ class Client:
 
     def _with_sdk_headers(self, request: Request, invocation: str | None = None) -> Request:
         """The request as all its attempts have it."""
-        headers = [("amz-sdk-invocation-id", invocation or invocation_id())]
+        headers = [("amz-sdk-invocation-id", invocation or self._invocation_id())]
         headers.append(("User-Agent", self._user_agent))
         if self._in_lambda:
             headers += trace_header(self._settings.environ)
         return Request(request.method, request.url, (*request.headers, *headers), request.body)
+
+    def _invocation_id(self) -> str:
+        """A UUID that no other call has, nor one of a process that is a copy of this one.
+
+        It begins at random and goes on from there: to ask the system for random bytes each time
+        would let go of the interpreter's lock, for which many threads may be waiting.
+        """
+        copy = (int(self._clock() * 1e6) << 64) + (os.getpid() << 32)
+        return uuid_text(self._first_id + copy + next(self._count))
 
     def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
         """One attempt's request, signed for the time that the service has."""
@@ -3555,9 +3566,18 @@ class Client:
         self.close()
 
 
-def invocation_id() -> str:
-    """A random UUID (version 4 of RFC 9562), one for all attempts of a call."""
-    digits = os.urandom(16).hex()  # the module uuid takes 2 ms to import, and thrice the time
+def random_number() -> int:
+    """128 random bits."""
+    return int.from_bytes(os.urandom(16), "big")
+
+
+def uuid_text(number: int) -> str:
+    """A UUID of version 4 (RFC 9562) with the last 128 bits of the number, six of them set.
+
+    >>> uuid_text(1)
+    '00000000-0000-4000-8000-000000000001'
+    """
+    digits = f"{number % (1 << 128):032x}"  # the module uuid takes 2 ms to import
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
@@ -3766,7 +3786,7 @@ class _Download:
         if isinstance(file, (str, os.PathLike)):
             self.path, self.file = os.path.realpath(file), None
             folder, may = os.path.dirname(self.path), not os.path.exists(self.path)
-            self.part = os.path.join(folder, f".{invocation_id()}.part")
+            self.part = os.path.join(folder, f".{uuid_text(random_number())}.part")
             may = (may or os.path.isfile(self.path)) and os.path.isdir(folder)
             if not may or not os.access(folder, os.W_OK):
                 wrong = f"file: {self.path!r} is not a file, or its folder cannot be written to"

@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import hashlib
 import io
+import itertools
 import json
 import logging
 import re
@@ -1464,9 +1465,51 @@ def test_a_code_with_a_hint_has_it(code):
     assert raised.value.hint == smasync.HINTS[code]
 
 
-def test_the_invocation_id_is_a_random_uuid():
-    texts = {smasync.invocation_id() for _ in range(1000)}
+def invocation_ids(client, count):
+    signed = [client.explain(**CALL) for _ in range(count)]
+    return [dict(each.request.headers)["amz-sdk-invocation-id"] for each in signed]
+
+
+def test_the_invocation_id_is_a_uuid_that_no_other_call_has():
+    same = {"credentials": KEYS, "environ": {}, "clock": lambda: 1440938160.0}
+    clients = [Client("us-east-1", **same) for _ in range(10)]
+    texts = {text for client in clients for text in invocation_ids(client, 100)}
     found = {uuid.UUID(text) for text in texts}
+    assert len(found) == 1000
     assert len(found) == 1000
     assert {str(each) for each in found} == texts
     assert {(each.version, each.variant) for each in found} == {(4, uuid.RFC_4122)}
+
+
+FORKED = """
+import os
+
+import smasync
+
+keys = smasync.Credentials("AKIDEXAMPLE", "secret")
+client = smasync.Client("us-east-1", credentials=keys, environ={}, clock=lambda: 1440938160.0)
+child = os.fork()
+call = {"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json"}
+signed = [client.explain(**call) for _ in range(50)]
+if child:
+    os.waitpid(child, 0)  # so that nobody writes between the other's words
+print(*[dict(each.request.headers)["amz-sdk-invocation-id"] for each in signed], flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_forked_process_has_other_invocation_ids():
+    command = [sys.executable, "-c", FORKED]
+    root = Path(smasync.__file__).parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    ids = done.stdout.split()
+    assert len(set(ids)) == len(ids) == 100
+
+
+def test_a_copy_of_a_process_has_other_invocation_ids_at_another_time():
+    now = [1440938160.0]
+    client = Client("us-east-1", credentials=KEYS, environ={}, clock=lambda: now[0])
+    client._count = itertools.count()
+    before = set(invocation_ids(client, 50))
+    now[0], client._count = now[0] + 0.000_01, itertools.count()
+    assert before.isdisjoint(invocation_ids(client, 50))
