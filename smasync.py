@@ -40,7 +40,7 @@ how a request is signed reads section 5 and then runs
         --input-location s3://my-bucket/in.json
 
 which prints each value of one signature in the order in which it is computed. Part II adds the
-effects, and takes each of them as a parameter: `environ`, `transport`, `clock`, `sleep`, `random`.
+effects, with the seams `environ`, `transport`, `clock`, `monotonic`, `sleep` and `random`.
 `python3 -m doctest smasync.py` is the self-test of a copy.
 
 What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries,
@@ -207,7 +207,8 @@ class ResultTimeout(Error, TimeoutError):
 
 # --- 2. Values ---------------------------------------------------------------
 # What travels between the sections: frozen records, compared by content. Signing a request makes
-# a new one. A repr shows what a log may have: no secret, token, signature or body.
+# a new one. A repr shows what a log may have: no secret, token, signature or body. Beside them
+# stands a memory for what pure functions return.
 
 
 class _Frozen:
@@ -230,10 +231,13 @@ class _Frozen:
 
 
 class _Remembered(dict["Any", "Any"]):
-    """What a pure function returned, by its arguments; dropped when there are `limit` of them.
+    """A dict that asks a pure function for what it lacks: remembered[a, b] is function(a, b).
 
-    It is functools.lru_cache without the 2.6 ms that importing functools takes.
+    Emptied when it has `limit` results. It is functools.lru_cache without the 2.6 ms that
+    importing functools takes.
     """
+
+    __repr__ = object.__repr__  # shows no arguments: a secret key may be among them
 
     def __init__(self, function: Callable[..., Any], limit: int = 100) -> None:
         super().__init__()
@@ -500,8 +504,6 @@ MEMBER_NAMES = tuple(member.name for member in INVOKE_ENDPOINT_ASYNC)
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
 }  # fmt: skip
-
-
 UNITS = {"string": " characters", "blob": " bytes", "integer": ""}
 
 
@@ -510,8 +512,8 @@ def serialize(
 ) -> Request:
     """The unsigned request for the members in `params`; raises ParamValidationError.
 
-    `parameter_validation=False` lifts the limits that the service could one day raise, and none of
-    the checks that protect the wire.
+    `parameter_validation=False` lifts the limits that the service could one day raise, and the
+    rule of Body or InputLocation, but none of the checks that protect the wire.
 
     >>> serialize({"EndpointName": "my-endpoint", "RequestTTLSeconds": 3600,
     ...            "InputLocation": "s3://bucket/in.json"}, "https://example.com").headers
@@ -580,7 +582,7 @@ def _unknown(name: object) -> str:
 def _plain(member: Member, value: Any, limits: bool) -> Any:
     """The value as str, int or bytes; raises TypeError or ValueError with the complaint.
 
-    A file given as Body is read here, at most the limit and one byte of it.
+    A file given as Body is read here, and while there are limits at most one byte beyond them.
     """
     if type(value) is str and member.type == "string" and value.isascii():
         return value  # as nearly all are
@@ -649,7 +651,7 @@ def _limit_problem(member: Member, value: Any) -> str | None:
         return f"{size}{unit} is under {member.minimum}"
     if not member.pattern:
         return None
-    start = _compiled[member.pattern,].match(value)
+    start = _pattern_of[member.pattern,].match(value)
     position = start.end() if start else 0
     if start and position == len(value):
         return None
@@ -657,13 +659,13 @@ def _limit_problem(member: Member, value: Any) -> str | None:
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression; re's own memory of it takes twice the time."""
+    """The regular expression; re's own memory of it takes more than twice the time."""
     import re
 
     return re.compile(pattern)
 
 
-_compiled = _Remembered(compiled)
+_pattern_of = _Remembered(compiled)
 
 
 # --- 4. Endpoints ------------------------------------------------------------
@@ -720,12 +722,12 @@ def resolve_endpoint(
         where = "pass region_name, or set AWS_REGION or the profile's region"
         raise ConfigurationError(f"no region: {where}")
     check_region(region)
-    if endpoint_url is not None and (use_fips or use_dualstack):
-        switch = "FIPS" if use_fips else "Dualstack"
-        raise ConfigurationError(
-            f"{switch} and a custom endpoint URL exclude each other; drop one"
-        )
     if endpoint_url is not None:
+        if use_fips or use_dualstack:
+            switch = "FIPS" if use_fips else "Dualstack"
+            raise ConfigurationError(
+                f"{switch} and a custom endpoint URL exclude each other; drop one"
+            )
         return check_endpoint_url(endpoint_url)
     rows = (row for row in PARTITIONS if region.startswith(row[1]) or region == f"{row[0]}-global")
     partition, _, dns, dual = next(rows)
@@ -845,7 +847,8 @@ EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" 
 GIL_BYTES = 2047  # at once; for more hashlib lets go of the GIL, and waits for it in busy programs
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 
-# Not signed: what a proxy, or the HTTP library below us, may add, change or take away.
+# Not signed: what a proxy, or the HTTP library below us, may add, change or take away; nor are
+# proxy-* (see header_order) and a length of zero (see canonical_headers).
 UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
@@ -854,8 +857,9 @@ UNSIGNED_HEADERS = frozenset(
 S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
 # The signer's own headers: signing a request again replaces them.
 SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
-# What follows from the URL and from the headers' names is, in most programs, the same for every
-# request. Three functions have a remembered form for that, and signing takes a quarter less time.
+# What follows from the URL, from the headers' names and from the day's key is the same for most
+# requests of a program. So it is asked of a _Remembered: _start_of[a, b] is canonical_start(a, b),
+# but for the time that it takes.
 
 
 def sign(
@@ -883,9 +887,9 @@ def sign(
         headers.append(("X-Amz-Content-Sha256", payload_hash))
     token = _token(credentials)
     headers += token if sign_session_token else []
-    start = _canonical_start[request.method, request.url, double_encode, normalize_path]
-    lines, signed_headers = canonical_headers(headers)
-    canonical = f"{start}\n{lines}\n{signed_headers}\n{payload_hash}"
+    canonical, signed_headers = _canonical_request(
+        request.method, request.url, headers, payload_hash, double_encode, normalize_path
+    )
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = _signature(credentials, scope, to_sign)
@@ -905,7 +909,7 @@ def _token(credentials: Credentials) -> list[tuple[str, str]]:
 
 def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
     """The headers without those of an earlier signature, and with the Host that will be sent."""
-    has_host, is_signed = _host_and_signature[tuple([name for name, _ in request.headers])]
+    has_host, is_signed = _traits_of[tuple([name for name, _ in request.headers])]
     headers = list(request.headers)
     if is_signed:
         replaced = SIGNER_HEADERS | ({"x-amz-content-sha256"} if sign_body else set())
@@ -915,13 +919,13 @@ def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[
     return headers
 
 
-def host_and_signature(*names: str) -> tuple[bool, bool]:
+def has_host_and_signature(*names: str) -> tuple[bool, bool]:
     """Whether there is a Host among the names, and whether there are headers of a signature."""
     found = {name.lower() for name in names}
     return "host" in found, not found.isdisjoint({*SIGNER_HEADERS, "x-amz-content-sha256"})
 
 
-_host_and_signature = _Remembered(host_and_signature)
+_traits_of = _Remembered(has_host_and_signature)
 
 
 def _payload_hash(request: Request) -> str:
@@ -956,9 +960,17 @@ def canonical_request(
     host;my-header
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
     """
-    start = _canonical_start[method, url, double_encode, normalize_path]
+    return _canonical_request(method, url, headers, payload_hash, double_encode, normalize_path)[0]
+
+
+def _canonical_request(
+    method: str, url: str, headers: Iterable[tuple[str, str]], payload_hash: str,
+    double_encode: bool, normalize_path: bool,
+) -> tuple[str, str]:  # fmt: skip
+    """The same with the line that names the signed headers, which Authorization has too."""
+    start = _start_of[method, url, double_encode, normalize_path]
     lines, signed_headers = canonical_headers(headers)
-    return f"{start}\n{lines}\n{signed_headers}\n{payload_hash}"
+    return f"{start}\n{lines}\n{signed_headers}\n{payload_hash}", signed_headers
 
 
 def canonical_start(method: str, url: str, double_encode: bool, normalize_path: bool) -> str:
@@ -968,7 +980,7 @@ def canonical_start(method: str, url: str, double_encode: bool, normalize_path: 
     return f"{method}\n{path}\n{canonical_query(query)}"
 
 
-_canonical_start = _Remembered(canonical_start)
+_start_of = _Remembered(canonical_start)
 
 
 def split_url(url: str) -> tuple[str, str, str]:
@@ -987,7 +999,7 @@ def split_url(url: str) -> tuple[str, str, str]:
     return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
 
 
-_split_url = _Remembered(split_url)
+_parts_of = _Remembered(split_url)
 
 
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
@@ -1039,13 +1051,13 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """
     # A length of zero is not signed, as in the SDKs: proxies may drop or add it.
     pairs = [pair for pair in headers if pair[1] != "0" or pair[0].lower() != "content-length"]
-    order, signed_headers = _header_order[tuple([name for name, _ in pairs])]
-    parts = []
+    order, signed_headers = _order_of[tuple([name for name, _ in pairs])]
+    parts = []  # each start has the line break before it, so that "\n" is sought in values alone
     for start, place in order:
         value = pairs[place][1]
         parts.append(start + (one_spaced(value) if " " in value or "\n" in value else value))
     text = "".join(parts)
-    if [rare for rare in "\t\r\v\f" if rare in text]:  # sought in one go, and hardly ever there
+    if [rare for rare in "\t\r\v\f" if rare in text]:  # hardly ever there, so sought in one go
         text = "".join([start + one_spaced(pairs[place][1]) for start, place in order])
     return text[1:] + "\n" * bool(order), signed_headers
 
@@ -1060,20 +1072,25 @@ def one_spaced(value: str) -> str:
 
 
 def header_order(*names: str) -> tuple[list[tuple[str, int]], str]:
-    """What stands before each value, with the value's place; and the names joined by ";".
+    """What goes before each signed value ("\\n" and "name:", or "," before a name's next one),
+    with the value's place; and the names joined by ";".
 
     >>> header_order("X-B", "X-A", "X-B", "User-Agent")
     ([('\\nx-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b')
     """
     order, signed = [], [""]
     for name, place in sorted([(name.lower(), place) for place, name in enumerate(names)]):
-        if name not in UNSIGNED_HEADERS and not name.startswith("proxy-"):
-            order.append(("," if name == signed[-1] else f"\n{name}:", place))
-            signed += [name] * (name != signed[-1])
+        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+            continue
+        if name != signed[-1]:
+            signed.append(name)
+            order.append((f"\n{name}:", place))
+        else:
+            order.append((",", place))
     return order, ";".join(signed[1:])
 
 
-_header_order = _Remembered(header_order)
+_order_of = _Remembered(header_order)
 
 
 # Each byte's own character when that is unreserved, "%XX" otherwise.
@@ -1100,14 +1117,13 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
     >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
     '20150830/us-east-1/sagemaker/aws4_request'
     """
-    digits = timestamp[:8] + timestamp[9:15]
-    if (len(timestamp), timestamp[8::7]) != (16, "TZ") or not (
-        timestamp.isascii() and digits.isdigit()
-    ):
+    day, clock = timestamp[:8], timestamp[9:15]
+    digits = day + clock
+    if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
         raise ParamValidationError(
             f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
         )
-    return f"{timestamp[:8]}/{check_region(region)}/{service}/aws4_request"
+    return f"{day}/{check_region(region)}/{service}/aws4_request"
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
@@ -1115,10 +1131,33 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     import hashlib
 
     text = canonical.encode()
-    digest = hashlib.sha256(text[:GIL_BYTES])
+    digest = hashlib.sha256(text[:GIL_BYTES])  # of the whole text, but in pieces
     for start in range(GIL_BYTES, len(text), GIL_BYTES):
         digest.update(text[start : start + GIL_BYTES])
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest.hexdigest()}"
+
+
+def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
+    """HMAC (RFC 2104), H(key ^ 5c… + H(key ^ 36… + text)), of the string under the signing key."""
+    inner, outer = _pads_of[credentials.secret_access_key, scope]
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(to_sign.encode())
+    outer.update(inner.digest())
+    signature: str = outer.hexdigest()
+    return signature
+
+
+def padded(secret_access_key: str, scope: str) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """The two hashes H of an HMAC under the signing key, which have taken in key and pad."""
+    import hashlib
+
+    key = signing_key(secret_access_key, scope).ljust(64, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+    return inner, outer
+
+
+# A key is good for a day, and making it takes longer than the rest of a signature.
+_pads_of = _Remembered(padded, limit=10)
 
 
 def signing_key(secret_access_key: str, scope: str) -> bytes:
@@ -1132,29 +1171,6 @@ def signing_key(secret_access_key: str, scope: str) -> bytes:
     for part in scope.split("/"):
         key = hmac_sha256(key, part)
     return key
-
-
-def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
-    """HMAC (RFC 2104) of the string to sign, under the signing key."""
-    inner, outer = _padded[credentials.secret_access_key, scope]
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(to_sign.encode())
-    outer.update(inner.digest())
-    signature: str = outer.hexdigest()
-    return signature
-
-
-def padded(secret_access_key: str, scope: str) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """The two hashes of an HMAC under the signing key, which have taken in their pads."""
-    import hashlib
-
-    key = signing_key(secret_access_key, scope).ljust(64, b"\0")
-    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
-    return inner, outer
-
-
-# A key is good for a day, and making it takes longer than the rest of a signature.
-_padded = _Remembered(padded, limit=10)
 
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
@@ -1177,7 +1193,7 @@ def presign(
     sign_session_token: bool = True,
     payload_hash: str | None = None,
 ) -> Signed:
-    """The same in query form: `.request.url` carries the signature.
+    """What sign does, in query form: `.request.url` carries the signature.
 
     Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
     a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"` besides what it wants of sign.
@@ -1249,9 +1265,7 @@ ERRORS = {
     "ServiceUnavailable": ServiceUnavailable,
 }
 REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
-MESSAGE_CHARACTERS = (
-    4096  # of a body that is not JSON; enough for any message, too short for a flood
-)
+MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: any message fits, and no flood
 
 
 def deserialize(response: Response) -> dict[str, Any]:
@@ -1460,9 +1474,7 @@ MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.02, 2.0  # between two of many requests, on
 NAP_SECONDS = 0.5  # at most, of who waits for a turn, and may be told meanwhile not to
 MAX_POLL_SECONDS = 30.0
 MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
-DATES = range(
-    1_325_376_000, 250_000_000_000
-)  # from 2012, SigV4's year, to 9892; no other Date counts
+DATES = range(1_325_376_000, 250_000_000_000)  # 2012, SigV4's year, to 9892; no other Date counts
 SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
 
 
@@ -1568,7 +1580,7 @@ class Pace:
 def polling_delay(waited: float, random: float) -> float:
     """Seconds until the next look for a result; `random` is in [0, 1).
 
-    A result is seen within 15 % of the time it took, or within half a minute.
+    A result is seen at most 1.5 s and 12 % of the time it took too late, and never over 30 s.
 
     >>> [polling_delay(waited, 1.0) for waited in (0.0, 50.0, 600.0)]
     [1.5, 7.5, 30.0]
@@ -1587,7 +1599,7 @@ def clock_skew(response: Response, sent_at: float, received_at: float) -> float 
     """
     if received_at - sent_at > SLOW_ROUND_TRIP_SECONDS or response.header("age") is not None:
         return None
-    seconds: float | None = _http_date[response.header("date"),]
+    seconds: float | None = _seconds_of[response.header("date"),]
     if seconds is None or int(seconds) not in DATES:
         return None
     return seconds - (sent_at + received_at) / 2
@@ -1604,14 +1616,15 @@ def http_date(text: str | None) -> float | None:
         return None
 
 
-_http_date = _Remembered(http_date)  # answers of the same second have the same one
+_seconds_of = _Remembered(http_date)  # answers of the same second have the same one
 
 
 # === PART II: THE WORLD ======================================================
 # --- 8. Settings -------------------------------------------------------------
 # In: an environment and the two files that AWS's tools share. Out: each setting with the place it
 # came from. An argument beats the environment, which beats the profile; an empty variable counts
-# as unset. The files are read once, at most 1 MiB of each, and one that is missing says nothing.
+# as unset. The files are read when a client is made and when credentials are renewed, at most
+# 1 MiB of each; one that is missing says nothing.
 # https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 MAX_FILE_BYTES = 1 << 20
@@ -1634,7 +1647,6 @@ SETTINGS = {
     "ec2_metadata_service_endpoint_mode": ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",),
     "sdk_ua_app_id": ("AWS_SDK_UA_APP_ID",),
 }
-system_clock = time.time
 NAME_CHARACTERS = LABEL | frozenset("_/.%@:+")
 
 
@@ -1763,27 +1775,6 @@ def _continued(value: str, content: str, where: str) -> str:
     return f"{value}\n{content}"
 
 
-def random_fraction() -> float:
-    """A random number in [0, 1)."""
-    from random import random
-
-    return random()
-
-
-def amz_date(seconds: float) -> str:
-    """Epoch seconds as a signature has them, "20150830T123600Z"."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
-
-
-def ask_on_terminal(question: str) -> str:
-    """What somebody types; raises CredentialsError when nobody can."""
-    if not (sys.stdin and sys.stdin.isatty()):
-        raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
-    from getpass import getpass
-
-    return getpass(question).strip()
-
-
 class Settings:
     """Arguments, environment and one profile, asked for one setting at a time.
 
@@ -1901,6 +1892,7 @@ READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip do
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
+NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
 MAX_IDLE_CONNECTIONS = 64
 MAX_ROUTES = 1000  # remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
@@ -2156,7 +2148,7 @@ class UrllibTransport:
         if not request.url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
         until = self.monotonic() + timeout if timeout else float("inf")
-        host, target, query = _split_url[request.url,]
+        host, target, query = _parts_of[request.url,]
         target += f"?{query}" if query or request.url.endswith("?") else ""
         route = self._routes[request.url.partition(":")[0], host]
         if self._idle.process != os.getpid():
@@ -2312,7 +2304,7 @@ def _exchange(
     import http.client
 
     headers = request.headers
-    if not _host_and_signature[tuple([name for name, _ in headers])][0]:
+    if not _traits_of[tuple([name for name, _ in headers])][0]:
         headers = (("Host", host), *headers)
     if route.is_proxy and route.scheme == "http":
         headers += route.headers  # a tunnel's proxy has had them, and nobody else may have them
@@ -2534,6 +2526,28 @@ IMDS_PATHS = (
     "/latest/meta-data/iam/security-credentials-extended/",  # newer, with the account's id
     "/latest/meta-data/iam/security-credentials/",
 )
+system_clock = time.time
+
+
+def random_fraction() -> float:
+    """A random number in [0, 1)."""
+    from random import random
+
+    return random()
+
+
+def amz_date(seconds: float) -> str:
+    """Epoch seconds as a signature has them, "20150830T123600Z"."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+def ask_on_terminal(question: str) -> str:
+    """What somebody types; raises CredentialsError when nobody can."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
+    from getpass import getpass
+
+    return getpass(question).strip()
 
 
 class Lookup:
@@ -3067,7 +3081,7 @@ class RenewedCredentials:
 # In: an operation's members. Out: what the service answered, as a plain dict. This is where the
 # sections above are put together: serialize, sign, send, read, and decide whether to do it again.
 # Around the one operation stands the rest of the job: S3 for its input and its result, a wait that
-# ends, and one for many requests.
+# ends, and invoke_many for many requests.
 
 WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
 LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
@@ -3075,7 +3089,6 @@ UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
 NEVER = float("inf")
-NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
 DEBUG, WARNING = 10, 30  # logging's
 
 
@@ -3106,26 +3119,13 @@ class _Call:
         return options
 
 
-def _given(
-    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
-) -> Callable[[], Credentials] | None:
-    """A function that returns the credentials passed to Client, if any were."""
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    if credentials is not None and any(keys):
-        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
-    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
-    if given is None and any(keys):
-        raise CredentialsError("the call has aws_session_token but no key pair; add that")
-    return given if given is None or callable(given) else lambda: given
-
-
 class Client:
     """A client of one region's SageMaker Runtime. Thread-safe; a context manager.
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
     certificates, or False, which is unsafe. With `retry_sent=False` a request that was sent and
     got no answer, so that it may have been accepted, is not sent again. Raises
-    ConfigurationError. Opens no connection.
+    ConfigurationError, CredentialsError. Opens no connection.
     """
 
     exceptions = sys.modules[__name__]  # has the error classes, as boto3's client.exceptions
@@ -3282,7 +3282,8 @@ class Client:
         With `file` the body goes there in pieces: to a path in one moment, when all has come, or
         to a binary file from where it stands. Raises InferenceError when the model failed,
         ResultTimeout when there is nothing at the end; the ClientError instead when all that S3
-        said was 403. While S3 cannot be reached the wait goes on.
+        said was 403, and TransportError when a result had begun to come. While S3 cannot be
+        reached the wait goes on; what waiting cannot mend is raised at once.
         """
         places, download = locations_in(accepted), waited_for(timeout, file)
         try:
@@ -3504,7 +3505,7 @@ class Client:
         skew = clock_skew(response, sent_at, received_at)
         if skew is not None:
             self._skew = skew
-        server_time = _http_date[response.header("date"),]
+        server_time = _seconds_of[response.header("date"),]
         return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
 
     def _retry_kind(
@@ -3564,6 +3565,19 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _given(
+    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
+) -> Callable[[], Credentials] | None:
+    """A function that returns the credentials passed to Client, if any were."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    if credentials is not None and any(keys):
+        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
+    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
+    if given is None and any(keys):
+        raise CredentialsError("the call has aws_session_token but no key pair; add that")
+    return given if given is None or callable(given) else lambda: given
 
 
 def random_number() -> int:
@@ -3969,7 +3983,9 @@ class _Many:
         """The answer to one request, at the pace of all."""
         client, call = self.client, self.client._invocation(request)
         call.retry_throttled = False
-        for tries in range(1, THROTTLED_TRIES + 1):
+        tries = 0
+        while True:
+            tries += 1
             self.await_turn()
             started = client._monotonic()
             try:
@@ -3982,7 +3998,6 @@ class _Many:
                 retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
                 pause = backoff("throttle", 0, client._random(), retry_after)
                 self.pace.throttled(started, client._monotonic(), pause)
-        raise AssertionError("the loop above returns or raises")
 
     def await_turn(self) -> None:
         """Wait until the pace lets a request go; one worker sleeps for it, the others queue."""
@@ -4534,10 +4549,10 @@ def explanation(signed: Signed) -> str:
 def request_text(request: Request) -> str:
     """The bytes that go out, as text."""
     _, path, query = split_url(request.url)
-    head = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
-    head += [f"{name}: {value}" for name, value in request.headers]
+    target = f"{path}?{query}" if query else path
+    start = head(request.method, target, request.headers).decode().replace("\r\n", "\n")
     body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
-    return "\n".join([*head, "", body]).rstrip("\n")
+    return (start + body).rstrip("\n")
 
 
 def shown_body(body: RequestBody) -> str | None:
