@@ -54,7 +54,7 @@ import itertools
 import os
 import sys
 import time
-from _thread import allocate_lock  # threading.Lock, without the rest of threading
+from _thread import allocate_lock, get_ident  # threading.Lock, without the rest of threading
 
 # Imports that cost milliseconds stand in the functions that use them: over a bare interpreter
 # urllib.request costs some 45 ms, http.client 30, argparse 15, json 7, re 6, and hashlib 4 and as
@@ -1855,7 +1855,7 @@ class Settings:
             places = self._variables(f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL")
             places[f"services section of {here}"] = self._services(name).get(key)
             places[here] = self.profile.get(key)
-        argument = self.arguments.get("endpoint_url") if is_ours else None
+        argument = self.arguments.get("endpoint_url" if is_ours else setting)
         url = self._first(setting, argument, places)
         if url is None:
             self.sources[setting] = "the region"
@@ -1960,7 +1960,7 @@ class _Wire(io.RawIOBase):
         if hasattr(select, "poll"):
             poll = select.poll()
             poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
-            ready: Any = poll.poll(seconds * 1000)
+            ready: Any = poll.poll(min(seconds, NO_LIMIT_SECONDS) * 1000)
         else:  # Windows
             read, write = [self.sock][writing:], [self.sock][:writing]
             ready = any(select.select(read, write, [], seconds))
@@ -3298,10 +3298,10 @@ class Client:
         """Enqueue one inference for each mapping of members; one Outcome each, as they come.
 
         `requests` is read where the outcomes are, between two of them, at most 2 x `concurrency`
-        (1 to 1000) ahead; a request that is long in coming holds up the outcomes. When the
-        service throttles, all slow down, and a request is tried up to 20 times. Whoever leaves
-        the loop waits for what is on its way, whose outcomes are dropped. An exception in
-        `requests` comes after all outcomes. Raises ParamValidationError.
+        (1 to 1000) ahead: one that is long in coming holds up the outcomes, and none may wait for
+        an outcome. When the service throttles, all slow down, and a request is tried up to 20
+        times. Whoever leaves the loop waits for what is on its way, whose outcomes are dropped.
+        An exception in `requests` comes after all outcomes. Raises ParamValidationError.
         """
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
             raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
@@ -3488,7 +3488,7 @@ class Client:
         It begins at random and goes on from there: to ask the system for random bytes each time
         would let go of the interpreter's lock, for which many threads may be waiting.
         """
-        copy = (int(self._clock() * 1e6) << 64) + (os.getpid() << 32)
+        copy = (int(self._clock() * 1e6) << 80) + (os.getpid() << 32)
         return uuid_text(self._first_id + copy + next(self._count))
 
     def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
@@ -3908,7 +3908,8 @@ class _Many:
         from queue import SimpleQueue
 
         self.client, self.requests, self.concurrency = client, enumerate(requests), concurrency
-        self.pace, self.turn, self.left = Pace(), allocate_lock(), False
+        self.pace, self.turn = Pace(), allocate_lock()
+        self.ended = self.left = False
         self.workers: list[Thread] = []
         self.under_way = 0  # requests that were read, and whose outcomes were not handed out
         self.failure: BaseException | None = None  # ends the requests; raised after all outcomes
@@ -3924,30 +3925,36 @@ class _Many:
                 if isinstance(outcome, Outcome):
                     yield outcome
                 else:
-                    self.failure = outcome
+                    self.failure, self.ended = outcome, True
         finally:
             self.left = True
             for _ in self.workers:
                 self.to_do.put(None)
+            own = get_ident() in [worker.ident for worker in self.workers]  # collecting garbage
             for worker in self.workers:
-                if worker.ident and not sys.is_finalizing():  # when no thread goes on any more
+                if (
+                    worker.ident and not own and not sys.is_finalizing()
+                ):  # or none goes on any more
                     worker.join()
         if self.failure:
             raise self.failure
 
     def feed(self) -> int:
-        """Read requests until something is done, or enough are under way; returns how many are."""
-        while not self.failure and self.under_way < 2 * self.concurrency and self.done.empty():
+        """Read one request, and more until something is done; returns how many are under way."""
+        while not self.ended and self.under_way < 2 * self.concurrency:
             try:
                 request = next(self.requests, None)
             except Exception as failure:
                 request, self.failure = None, failure
             if request is None:
+                self.ended = True  # not to be asked again: some iterators would wait for ever
                 break
             self.to_do.put(request)
             self.under_way += 1
             if len(self.workers) < self.concurrency:
                 self.hire()
+            if not self.done.empty():
+                break
         return self.under_way
 
     def hire(self) -> None:
@@ -4463,17 +4470,18 @@ COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = 
 
 def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
     """The client that the flags describe; --endpoint-url is of the service that a command asks."""
-    environ, url = environment(None), options.endpoint_url
+    url = options.endpoint_url
     if asks_s3_alone and url:
         check_endpoint_url(url, "--endpoint-url")
-        ours = {"AWS_ENDPOINT_URL_S3": url, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false"}
-        environ, url = {**environ, **ours}, None
-    return Client(
-        options.region, profile_name=options.profile, endpoint_url=url, environ=environ,
+    client = Client(
+        options.region, profile_name=options.profile, endpoint_url=None if asks_s3_alone else url,
         connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
         read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
         verify=False if options.no_verify_ssl else options.ca_bundle,
     )  # fmt: skip
+    if asks_s3_alone:
+        client._settings.arguments["s3 endpoint"] = url or None
+    return client
 
 
 def _members(options: Namespace) -> dict[str, Any]:
@@ -4506,7 +4514,7 @@ def members_from_json(text: str | bytes) -> dict[str, Any]:
 def _parameter(text: str) -> str | bytes:
     """The text, or what is in the file that "file://path" names; bytes for "fileb://path"."""
     scheme, _, path = text.partition("://")
-    if scheme not in ("file", "fileb"):
+    if not text.startswith(("file://", "fileb://")):
         return text
     try:
         with open(os.path.expanduser(path), "rb") as file:

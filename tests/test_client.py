@@ -1506,10 +1506,11 @@ def test_a_forked_process_has_other_invocation_ids():
     assert len(set(ids)) == len(ids) == 100
 
 
-def test_a_copy_of_a_process_has_other_invocation_ids_at_another_time():
+@pytest.mark.parametrize("later", [0.000_01, 0.004_096, 0.061_44, 1.0, 86_400.0])
+def test_a_copy_of_a_process_has_other_invocation_ids_at_another_time(later):
     now = [1440938160.0]
     client = Client("us-east-1", credentials=KEYS, environ={}, clock=lambda: now[0])
     client._count = itertools.count()
     before = set(invocation_ids(client, 50))
-    now[0], client._count = now[0] + 0.000_01, itertools.count()
+    now[0], client._count = now[0] + later, itertools.count()
     assert before.isdisjoint(invocation_ids(client, 50))

@@ -764,3 +764,9 @@ if shutil.which("curl") and shutil.which("sh"):
         given = {"--body": (inference.body or b"").decode()}
         given["--input-location"] = inference.input_location
         assert given[flags[0]] == flags[1]
+
+
+@pytest.mark.parametrize("word", ["file", "fileb"])
+def test_a_value_that_is_called_file_is_no_file(run, word):
+    said = good(run(*EXAMPLE, "--filename", word))
+    assert f"x-amzn-sagemaker-filename:{word}\n" in said

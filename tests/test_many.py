@@ -1299,3 +1299,75 @@ def test_an_error_is_raised_before_the_function_s_time_is_over(server, left):
 def test_a_function_with_little_time_left_still_calls(server):
     results, _ = function(server, [CALL] * 2, SECONDS_LEFT="1.0")
     assert [how for how, *_ in results] == ["returned"] * 2
+
+
+# --- What reads the requests
+
+
+class AskedOnce:
+    """Requests that must not be asked again after their end, as one that waits for a queue."""
+
+    def __init__(self, count: int) -> None:
+        self.left, self.asked_again = iter(calls(count)), False
+        self.ended = False
+
+    def __iter__(self) -> AskedOnce:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        self.asked_again = self.asked_again or self.ended
+        try:
+            return next(self.left)
+        except StopIteration:
+            self.ended = True
+            raise
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 50])
+def test_requests_are_not_asked_again_after_their_end(count):
+    requests = AskedOnce(count)
+    outcomes = within(lambda: list(client_of(accept).invoke_many(requests, concurrency=2)))
+    assert sorted(outcome.index for outcome in outcomes) == list(range(count))
+    assert requests.ended and not requests.asked_again
+
+
+def test_who_is_slow_with_outcomes_does_not_keep_the_workers_waiting():
+    read, sent = [0], []
+
+    def requests() -> Iterator[dict[str, Any]]:
+        for call in calls(40):
+            read[0] += 1
+            yield call
+
+    def transport(request: Request, *, timeout: float | None = None) -> Response:
+        sent.append(request)
+        while read[0] < 4:
+            time.sleep(0.001)  # until as many are read as may be
+        return accept(request)
+
+    outcomes = client_of(transport).invoke_many(requests(), concurrency=2)
+    for handed_out in range(1, 30):
+        next(outcomes)
+        give_up = time.monotonic() + PATIENCE
+        while len(sent) < read[0] and time.monotonic() < give_up:
+            time.sleep(0.001)  # all that was read has been answered, and its outcome waits
+        assert read[0] >= handed_out + 2
+    outcomes.close()
+    assert read[0] <= 29 + 2 * 2
+
+
+def test_a_worker_that_collects_the_loop_as_garbage_ends_it_too():
+    started, ended, held = threading.Event(), threading.Event(), []
+
+    def transport(request: Request, *, timeout: float | None = None) -> Response:
+        if index_of(request) == 3:
+            assert started.wait(PATIENCE)
+            held.pop().close()
+            ended.set()
+        return accept(request)
+
+    held.append(client_of(transport).invoke_many(calls(1000), concurrency=2))
+    for _ in range(3):
+        next(held[0])
+    started.set()
+    assert ended.wait(PATIENCE)

@@ -458,7 +458,7 @@ SENTENCES = (
     f"inputs over {smasync.MAX_OBJECT_BYTES >> 30} GiB in one object",
     f"tried up to {smasync.THROTTLED_TRIES} times",
     f"{smasync.SAME_FAILURES} lines in a row",
-    f"one over {smasync.MAX_FILE_BYTES >> 20} MiB fails",
+    f"a line over {smasync.MAX_FILE_BYTES >> 20} MiB fails",
     f"{('no', 'one', 'two', 'three')[smasync.MAX_ATTEMPTS]} attempts in all",
 )
 

@@ -828,3 +828,14 @@ def test_the_files_are_read_when_a_client_is_made(files):
     files("[default]\nregion = ap-south-1")
     assert before.region_name == "eu-west-1"
     assert Client(environ=environ).region_name == "ap-south-1"
+
+
+def test_an_argument_for_one_service_changes_no_other_s_endpoint():
+    environ = {
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
+    found = smasync.Settings(environ, None, **{"s3 endpoint": "http://127.0.0.1:8"})
+    assert found.endpoint("s3", "us-east-1") == "http://127.0.0.1:8"
+    assert found.endpoint("sts", "us-east-1") == "https://sts.us-east-1.amazonaws.com"
+    assert found.endpoint("sagemaker-runtime", "us-east-1").endswith(".amazonaws.com")

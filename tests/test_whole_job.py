@@ -2134,3 +2134,9 @@ def test_a_file_that_takes_nothing_is_an_error_and_no_endless_loop(server, clien
 
     server.put(OUTPUT, DATA)
     assert "takes no more" in str(raised_by(lambda: client.wait(ACCEPTED, file=Full()), OSError))
+
+
+def test_an_upload_without_a_time_limit_ends(server):
+    with connected(server.url, read_timeout=math.inf) as client:
+        client.put_input(bytes(6 * MIB), "s3://bucket/input")
+    assert list(server.objects) == ["s3://bucket/input"]
