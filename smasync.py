@@ -909,7 +909,7 @@ def _token(credentials: Credentials) -> list[tuple[str, str]]:
 
 def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
     """The headers without those of an earlier signature, and with the Host that will be sent."""
-    has_host, is_signed = _traits_of[tuple([name for name, _ in request.headers])]
+    has_host, is_signed, _ = _traits_of[tuple([name for name, _ in request.headers])]
     headers = list(request.headers)
     if is_signed:
         replaced = SIGNER_HEADERS | ({"x-amz-content-sha256"} if sign_body else set())
@@ -919,13 +919,15 @@ def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[
     return headers
 
 
-def has_host_and_signature(*names: str) -> tuple[bool, bool]:
-    """Whether there is a Host among the names, and whether there are headers of a signature."""
-    found = {name.lower() for name in names}
-    return "host" in found, not found.isdisjoint({*SIGNER_HEADERS, "x-amz-content-sha256"})
+def header_traits(*names: str) -> tuple[bool, bool, bool]:
+    """Whether there is a Host, whether there is a signature, and whether all can be names."""
+    text, found = "".join(names), {name.lower() for name in names}
+    is_signed = not found.isdisjoint({*SIGNER_HEADERS, "x-amz-content-sha256"})
+    printable = text.isascii() and text.isprintable()
+    return "host" in found, is_signed, printable and all(names) and not {" ", ":"} & set(text)
 
 
-_traits_of = _Remembered(has_host_and_signature)
+_traits_of = _Remembered(header_traits)
 
 
 def _payload_hash(request: Request) -> str:
@@ -2287,7 +2289,7 @@ class UrllibTransport:
 def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
     """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    line.send(head("CONNECT", target, (("Host", target), *route.headers)))
+    line.send(head("CONNECT", target, route.headers, target))
     answer = _answer(line, "CONNECT")
     if not 200 <= answer.status < 300:
         advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
@@ -2304,12 +2306,10 @@ def _exchange(
     import http.client
 
     headers = request.headers
-    if not _traits_of[tuple([name for name, _ in headers])][0]:
-        headers = (("Host", host), *headers)
     if route.is_proxy and route.scheme == "http":
         headers += route.headers  # a tunnel's proxy has had them, and nobody else may have them
         target = f"http://{host}{target}"
-    start, failure = head(request.method, target, headers), None
+    start, failure = head(request.method, target, headers, host), None
     for piece in _pieces(start, request.body):
         try:
             line.send(piece)
@@ -2340,26 +2340,19 @@ def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
             yield piece
 
 
-def head(method: str, target: str, headers: Headers) -> bytes:
+def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
+    has_host, _, are_names = _traits_of[tuple([name for name, _ in headers])]
+    headers = headers if has_host else (("Host", host), *headers)
     start = f"{method} {target} HTTP/1.1"
     text = "\r\n".join([start, *[f"{name}: {value}" for name, value in headers], "", ""])
     # One look at all of it takes less time than one at each line.
     breaks = len(headers) + 2
     plain = text.isascii() and text.count("\r") == text.count("\n") == breaks and "\0" not in text
     plain = plain and start.isprintable() and len(start.split()) == 3 == start.count(" ") + 1
-    if not plain or not _are_tokens[tuple([name for name, _ in headers])]:
+    if not plain or not are_names:
         _check_lines(start, headers)
     return text.encode()
-
-
-def are_tokens(*names: str) -> bool:
-    """Whether headers can have these names."""
-    text = "".join(names)
-    return all(names) and text.isascii() and text.isprintable() and not {" ", ":"} & set(text)
-
-
-_are_tokens = _Remembered(are_tokens)
 
 
 def _check_lines(start: str, headers: Headers) -> None:
@@ -2539,6 +2532,9 @@ def random_fraction() -> float:
 def amz_date(seconds: float) -> str:
     """Epoch seconds as a signature has them, "20150830T123600Z"."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+_date_of = _Remembered(amz_date)
 
 
 def ask_on_terminal(question: str) -> str:
@@ -3497,7 +3493,9 @@ class Client:
         counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
         request = Request(request.method, request.url, (*request.headers, counted), request.body)
         call.skew = self._skew
-        return sign(request, credentials, timestamp=amz_date(now + call.skew), **call.signing)
+        return sign(
+            request, credentials, timestamp=_date_of[int(now + call.skew),], **call.signing
+        )
 
     def _timing(self, response: Response, sent_at: float) -> dict[str, float | None]:
         """What the answer says about the clocks; the next signature uses it."""
@@ -4556,9 +4554,9 @@ def explanation(signed: Signed) -> str:
 
 def request_text(request: Request) -> str:
     """The bytes that go out, as text."""
-    _, path, query = split_url(request.url)
+    host, path, query = split_url(request.url)
     target = f"{path}?{query}" if query else path
-    start = head(request.method, target, request.headers).decode().replace("\r\n", "\n")
+    start = head(request.method, target, request.headers, host).decode().replace("\r\n", "\n")
     body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
     return (start + body).rstrip("\n")
 
