@@ -822,7 +822,7 @@ def test_credentials_that_the_service_calls_expired_stop_it_and_no_line_is_to_bl
     expired = status(403, "ExpiredTokenException", "the security token is expired")
     desk.emulator.fail_every(lambda received: expired if len(desk.ids) >= 3 else None)
     desk.write(same_lines(50))
-    done = desk.run(*BULK, "--concurrency", "2", "--quiet", AWS_SESSION_TOKEN=TOKEN)
+    done = desk.run(*BULK, "--concurrency", "1", "--quiet", AWS_SESSION_TOKEN=TOKEN)
     assert done.status in (253, 254) and "expired" in done.err
     assert len(desk.results) == 3 and all("Error" not in entry for entry in desk.results)
     assert len(desk.emulator.requests) < 20
