@@ -285,6 +285,10 @@ class Credentials(_Frozen):
             account_id=account_id,
         )
 
+    def secrets(self) -> tuple[str, ...]:
+        """What nobody else may see."""
+        return self.secret_access_key, self.session_token or ""
+
     def __repr__(self) -> str:
         token = "a" if self.session_token else "no"
         return f"<Credentials {self.access_key_id}, {token} session token>"
@@ -501,6 +505,7 @@ INVOKE_ENDPOINT_ASYNC = (
 )
 # fmt: on
 MEMBER_NAMES = tuple(member.name for member in INVOKE_ENDPOINT_ASYNC)
+HEADERS = {member.name: member.header for member in INVOKE_ENDPOINT_ASYNC if member.header}
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
 }  # fmt: skip
@@ -528,9 +533,7 @@ def serialize(
             f"Parameter validation failed:{listed}", problems=tuple(problems)
         )
     headers = [
-        (member.header, str(values[member.name]).strip(" "))
-        for member in INVOKE_ENDPOINT_ASYNC
-        if member.place == "header" and member.name in values
+        (HEADERS[name], str(value).strip(" ")) for name, value in values.items() if name in HEADERS
     ]
     body: bytes = values.get("Body", b"")
     if body:
@@ -546,19 +549,17 @@ def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], l
     problems = [_unknown(name) for name in params if name not in MEMBER_NAMES]
     for member in INVOKE_ENDPOINT_ASYNC:
         value = params.get(member.name)
-        if value is None or (
-            member.minimum == 0 and isinstance(value, str) and not value.strip(" ")
-        ):
-            continue  # absent; an empty value of a member that may be empty says nothing either
+        if value is None:
+            continue
+        if member.minimum == 0 and isinstance(value, str) and not value.strip(" "):
+            continue  # an empty value of a member that may be empty says nothing either
         try:
             values[member.name] = value = _plain(member, value, limits)
+            if limits:
+                _check_limits(member, value)
         except (TypeError, ValueError) as error:
-            values[member.name] = None
+            values.setdefault(member.name, None)
             problems.append(f"{member.name}: {error}")
-            continue
-        problem = _wire_problem(member, value) or (limits and _limit_problem(member, value))
-        if problem:
-            problems.append(f"{member.name}: {problem}")
     if "EndpointName" not in values:
         problems.append("EndpointName: is required; give the endpoint's name")
     if limits and ("Body" in values) == ("InputLocation" in values):
@@ -582,10 +583,11 @@ def _unknown(name: object) -> str:
 def _plain(member: Member, value: Any, limits: bool) -> Any:
     """The value as str, int or bytes; raises TypeError or ValueError with the complaint.
 
-    A file given as Body is read here, and while there are limits at most one byte beyond them.
+    Refused is, whether there are limits or not, what would break the request itself. A file given
+    as Body is read here, and while there are limits at most one byte beyond them.
     """
-    if type(value) is str and member.type == "string" and value.isascii():
-        return value  # as nearly all are
+    if type(value) is str and member.type == "string":
+        return _checked_text(member, value)  # as nearly all are
     if member.type == "blob" and hasattr(value, "read"):
         value = _read(value, member.maximum + 1 if limits else -1)
     if type(value) is bool or not isinstance(value, TYPES[member.type]):
@@ -595,14 +597,18 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
         value = int.__int__(value)
         if not limits:
             str(value)  # raises ValueError for a number of thousands of digits
+        return value
     if isinstance(value, str):
         value = str.__str__(value)  # less what a subclass may say instead
-        try:
-            encoded = value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"a lone surrogate at position {error.start}") from None
-        return encoded if member.type == "blob" else value
-    return value if isinstance(value, int) else bytes(value)
+        return _encoded(value) if member.type == "blob" else _checked_text(member, value)
+    return bytes(value)
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a lone surrogate at position {error.start}") from None
 
 
 def _read(file: BinaryIO, limit: int) -> bytes:
@@ -618,44 +624,45 @@ def _read(file: BinaryIO, limit: int) -> bytes:
     return content
 
 
-def _wire_problem(member: Member, value: Any) -> str | None:
-    """What would break the request itself: checked always."""
-    if not isinstance(value, str):
-        return None
+def _checked_text(member: Member, value: str) -> str:
+    """The text, when a request can carry it as it is; raises ValueError."""
     if not (value.isascii() and value.isprintable()):
         import re
 
+        _encoded(value)
         beyond_ascii = member.name in ("InputLocation", "EndpointName")
         found = re.search(r"[\0-\x1f\x7f]" if beyond_ascii else r"[^ -~]", value)
         if found:
             control = found[0] < " " or found[0] == "\x7f"
             kind, why = ("control character", "allowed") if control else ("character", "ASCII")
             named = "" if member.sensitive else f" U+{ord(found[0]):04X}"
-            return f"{kind}{named} at position {found.start()} is not {why}"
+            raise ValueError(f"{kind}{named} at position {found.start()} is not {why}")
     if member.place == "label" and (value in ("", ".", "..") or "/" in value):
-        position = max(0, value.find("/"))
-        return f"{value[:63]!r}, from position {position}, cannot be one segment of a URL's path"
+        place = f"{value[:63]!r}, from position {max(0, value.find('/'))}"
+        raise ValueError(f"{place}, cannot be one segment of a URL's path")
     if member.name == "InputLocation" and value != value.strip(" "):
-        return "white space at an end, which HTTP would drop; S3 would look for another key"
-    return None
+        raise ValueError(
+            "white space at an end, which HTTP would drop; S3 would look for another key"
+        )
+    return value
 
 
-def _limit_problem(member: Member, value: Any) -> str | None:
-    """What the model forbids, and the service might one day allow."""
+def _check_limits(member: Member, value: Any) -> None:
+    """Raise ValueError for what the model forbids, and the service might one day allow."""
     size = len(value) if not isinstance(value, int) else max(-(10**9), min(value, 10**9))
-    unit = UNITS[member.type]
-    if size > member.maximum:
-        advice = "; put it in S3 and pass InputLocation" if member.type == "blob" else ""
-        return f"{size}{unit} is over {member.maximum}{advice}"
-    if size < member.minimum:
-        return f"{size}{unit} is under {member.minimum}"
+    if not member.minimum <= size <= member.maximum:
+        is_over, unit = size > member.maximum, UNITS[member.type]
+        which = f"over {member.maximum}" if is_over else f"under {member.minimum}"
+        advice = "; put it in S3 and pass InputLocation" if is_over and unit == " bytes" else ""
+        raise ValueError(f"{size}{unit} is {which}{advice}")
     if not member.pattern:
-        return None
+        return
     start = _pattern_of[member.pattern,].match(value)
     position = start.end() if start else 0
-    if start and position == len(value):
-        return None
-    return f"the character at position {position} does not fit the pattern {member.pattern}"
+    if not start or position < len(value):
+        raise ValueError(
+            f"the character at position {position} does not fit the pattern {member.pattern}"
+        )
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -1266,6 +1273,10 @@ ERRORS = {
     "InternalFailure": InternalFailure,
     "ServiceUnavailable": ServiceUnavailable,
 }
+LOCATION_HEADERS = {
+    "OutputLocation": "x-amzn-sagemaker-outputlocation",
+    "FailureLocation": "x-amzn-sagemaker-failurelocation",
+}
 REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
 MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: any message fits, and no flood
 
@@ -1293,10 +1304,9 @@ def deserialize(response: Response) -> dict[str, Any]:
             retryable=False,
         )
     answer: dict[str, Any] = {"ResponseMetadata": metadata}
-    for member in ("OutputLocation", "FailureLocation"):
-        location = headers.get(f"x-amzn-sagemaker-{member.lower()}")
-        if location is not None:
-            answer[member] = location
+    for member, name in LOCATION_HEADERS.items():
+        if name in headers:
+            answer[member] = headers[name]
     if body and isinstance(body.get("InferenceId"), str):
         answer["InferenceId"] = body["InferenceId"]
     return answer
@@ -1304,12 +1314,15 @@ def deserialize(response: Response) -> dict[str, Any]:
 
 def _metadata(response: Response) -> dict[str, Any]:
     """What boto3 has as ResponseMetadata."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers:
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers = {name.lower(): value for name, value in response.headers}
+    if len(headers) < len(response.headers):  # a header that comes twice has both values
+        headers = {}
+        for name, value in response.headers:
+            name = name.lower()
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    found = [headers[name] for name in REQUEST_ID_HEADERS if name in headers]
     return {
-        "RequestId": next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), ""),
+        "RequestId": found[0] if found else "",
         "HTTPStatusCode": response.status,
         "HTTPHeaders": headers,
         "RetryAttempts": 0,
@@ -1894,7 +1907,9 @@ READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip do
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
 PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
+NEVER = float("inf")  # a deadline
 NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
+SOL_SOCKET, SO_ERROR, SO_MEMINFO = 1, 4, 55  # Linux's, of which the last is not in socket
 MAX_IDLE_CONNECTIONS = 64
 MAX_ROUTES = 1000  # remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
@@ -1914,10 +1929,14 @@ class _Wire(io.RawIOBase):
     """
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
+        import select
+
         sock.setblocking(False)
         self.sock, self.monotonic, self.ended = sock, monotonic, False
         self.deadline: float | None = None  # None: do not wait at all
         self.limit, self.moved, self.is_answer_due = 0.0, 0, False
+        self.poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        self.polled = 0  # what self.poll waits for
 
     def allow(self, seconds: float) -> None:
         """Set the deadline, `seconds` from now."""
@@ -1959,25 +1978,46 @@ class _Wire(io.RawIOBase):
         import select
 
         seconds = self.check_deadline()
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
-            ready: Any = poll.poll(min(seconds, NO_LIMIT_SECONDS) * 1000)
-        else:  # Windows
+        if self.poll is None:
             read, write = [self.sock][writing:], [self.sock][:writing]
-            ready = any(select.select(read, write, [], seconds))
-        self.check_deadline(is_over=not ready)
+            ready: Any = any(select.select(read, write, [], seconds))
+        else:
+            wanted = select.POLLOUT if writing else select.POLLIN
+            if self.polled != wanted:
+                self.polled = wanted
+                self.poll.register(self.sock, wanted)
+            ready = self.poll.poll(min(seconds, NO_LIMIT_SECONDS) * 1000)
+        if not ready:
+            self.check_deadline(is_over=True)
+
+    def is_untouched(self) -> bool:
+        """Whether the system has neither bytes nor an end nor an error for us: Linux can tell.
+
+        A read that finds nothing tells it too, but lets go of the interpreter's lock, and to have
+        that back takes a tenth of a call where 16 threads want it.
+        """
+        ask, nothing = self.sock.getsockopt, bytes(4)
+        try:
+            return (
+                sys.platform == "linux"
+                and ask(SOL_SOCKET, SO_ERROR, 4) == nothing
+                and ask(SOL_SOCKET, SO_MEMINFO, 4) == nothing  # starts with how much can be read
+                and not (hasattr(self.sock, "pending") and self.sock.pending())  # within TLS
+            )
+        except OSError:
+            return False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self.is_answer_due and self.deadline is not None:
+        if self.is_answer_due:
             self.is_answer_due = False
             self.wait(writing=False)  # it cannot be here yet: to find that out takes longer
+        if self.deadline is None and self.is_untouched():
+            return None
         while True:
-            if self.deadline is not None:
-                self.check_deadline()
+            self.check_deadline()
             try:
                 count = self.sock.recv_into(buffer)
             except OSError as error:
@@ -1996,8 +2036,11 @@ class _Line(io.BufferedReader):
     """
 
     def __init__(self, wire: _Wire) -> None:
+        import http.client
+
         super().__init__(wire)
         self.wire = wire
+        self.http = http.client  # which each call needs: the statement takes longer than this
 
     def makefile(self, _mode: str) -> _Line:
         return self
@@ -2015,7 +2058,8 @@ class _Line(io.BufferedReader):
     __del__ = hang_up
 
     def send(self, data: bytes) -> None:
-        left, wire = memoryview(data), self.wire
+        wire = self.wire
+        left = data if len(data) <= PIECE_BYTES else memoryview(data)
         while left:
             wire.check_deadline()
             try:
@@ -2034,7 +2078,7 @@ class _Line(io.BufferedReader):
 
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for."""
-        self.wire.deadline = None
+        self.wire.deadline = None  # so that nothing waits
         try:
             return not self.peek() and not self.wire.ended
         except OSError:
@@ -2066,6 +2110,21 @@ def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> _Route:
     return _Route(scheme, asked.host, True, tuple(asked.header_items()))
 
 
+class _Destination:
+    """What follows from a URL: the route, the Host header, and what to ask whom for."""
+
+    def __init__(self, url: str, routes: Mapping[Any, _Route]) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ParamValidationError("the URL has to begin with http:// or https://")
+        host, target, query = split_url(url)
+        self.host, self.route = host, routes[url.partition(":")[0], host]
+        self.target = target + (f"?{query}" if query or url.endswith("?") else "")
+        self.headers: Headers = ()  # for the proxy; one that has a tunnel had them before
+        if self.route.is_proxy and self.route.scheme == "http":
+            self.headers, self.target = self.route.headers, f"http://{host}{self.target}"
+        self.key = (self.route.scheme, self.route.server, host)  # of connections
+
+
 class _Idle:
     """Lines waiting for their next request; the one used last is the first out."""
 
@@ -2077,20 +2136,15 @@ class _Idle:
         """A line for `key` that is still good; those found to be dead are closed."""
         while True:
             with self.lock:
-                place = self.find(key)
-                if place is None:
+                place = len(self.waiting) - 1
+                while place >= 0 and self.waiting[place][0] != key:
+                    place -= 1
+                if place < 0:
                     return None
                 _, since, line = self.waiting.pop(place)
             if now - since < MAX_IDLE_SECONDS and line.is_quiet():
                 return line
             line.hang_up()
-
-    def find(self, key: object) -> int | None:
-        """Where the last line for `key` is."""
-        for place in reversed(range(len(self.waiting))):
-            if self.waiting[place][0] == key:
-                return place
-        return None
 
     def give(self, key: object, now: float, line: _Line) -> None:
         """Keep a line; those that have waited longest make room for it."""
@@ -2140,27 +2194,24 @@ class UrllibTransport:
         self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         known = proxies(environment(environ))
-        self._routes = _Remembered(lambda scheme, host: route_to(scheme, host, known), MAX_ROUTES)
+        routes = _Remembered(lambda scheme, host: route_to(scheme, host, known), MAX_ROUTES)
+        self._destinations = _Remembered(lambda url: _Destination(url, routes))
         self._tls_context: ssl.SSLContext | None = None
 
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
         """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
-        if not request.url.startswith(("http://", "https://")):
-            raise ParamValidationError("the URL has to begin with http:// or https://")
-        until = self.monotonic() + timeout if timeout else float("inf")
-        host, target, query = _parts_of[request.url,]
-        target += f"?{query}" if query or request.url.endswith("?") else ""
-        route = self._routes[request.url.partition(":")[0], host]
+        destination, now = self._destinations[request.url,], self.monotonic()
+        until = now + timeout if timeout else NEVER
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
-        idle, key = self._idle, (route.scheme, route.server, host)
-        line = idle.take(key, self.monotonic()) or self._connect(route, host, until)
+        idle, key = self._idle, destination.key
+        line = idle.take(key, now) or self._connect(destination, until)
         try:
             line.wire.allow(self._limit(self.read_timeout, until))
-            answer = _exchange(line, route, request, host, target)
-            body, complete = self._body(answer, sink, line.wire)
+            answer = _exchange(line, request, destination)
+            body, complete = self._body(answer, sink, line)
         except BaseException:
             line.hang_up()
             idle.forget(key)  # lines that have waited as long may be as dead
@@ -2169,9 +2220,8 @@ class UrllibTransport:
             idle.give(key, self.monotonic(), line)
         else:
             line.hang_up()
-        headers = [
-            pair if pair[1].isascii() else header_text(*pair) for pair in answer.getheaders()
-        ]
+        pairs = answer.headers.raw_items()
+        headers = [pair if pair[1].isascii() else header_text(*pair) for pair in pairs]
         return Response(answer.status, tuple(headers), body, complete)
 
     def close(self) -> None:
@@ -2184,15 +2234,16 @@ class UrllibTransport:
 
     def _limit(self, seconds: float, until: float) -> float:
         """The seconds that a step may take, when all has to be over by `until`."""
-        return max(min(seconds, until - self.monotonic()), 0.001)
+        return seconds if until == NEVER else max(min(seconds, until - self.monotonic()), 0.001)
 
-    def _connect(self, route: _Route, host: str, until: float) -> _Line:
+    def _connect(self, destination: _Destination, until: float) -> _Line:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
         import socket
         from http.client import HTTPException
         from urllib.parse import urlsplit
 
-        target, server = urlsplit(f"//{host}"), urlsplit(f"//{route.server}")
+        route = destination.route
+        target, server = urlsplit(f"//{destination.host}"), urlsplit(f"//{route.server}")
         tls = self._tls() if route.scheme == "https" else None
         tunnel = route.is_proxy and tls
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
@@ -2258,30 +2309,22 @@ class UrllibTransport:
         return self._tls_context
 
     def _body(
-        self, answer: http.client.HTTPResponse, sink: BinaryIO | None, wire: _Wire
+        self, answer: http.client.HTTPResponse, sink: BinaryIO | None, line: _Line
     ) -> tuple[bytes, bool]:
         """The body, and whether that is all of it: what fails here no longer hides the status."""
-        import http.client
-
         pieces: list[bytes] = []
         keep, left, moved = pieces.append, self.max_body_bytes + 1, 0
         if sink is not None and answer.status in (200, 206):
             keep, left, moved = sink.write, sys.maxsize, 1  # type: ignore[assignment]
         cut = False
-        while left > 0 and not cut:
+        while left > 0 and not cut and not answer.isclosed():
             try:
                 piece = answer.read(min(left, PIECE_BYTES))
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                piece, cut = b"", True
-                if isinstance(error, http.client.IncompleteRead):
-                    piece = error.partial
-            if not piece:
-                break
+            except (OSError, line.http.HTTPException, ValueError) as error:
+                piece, cut = getattr(error, "partial", b""), True
             keep(piece)
             left -= len(piece)
-            wire.stretch(moved * len(piece))
-            if answer.isclosed():
-                break
+            line.wire.stretch(moved * len(piece))
         complete = not cut and left > 0 and not answer.length  # length: bytes still to come
         return b"".join(pieces)[: self.max_body_bytes], complete
 
@@ -2300,16 +2343,12 @@ def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
 
 
 def _exchange(
-    line: _Line, route: _Route, request: Request, host: str, target: str
+    line: _Line, request: Request, destination: _Destination
 ) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
-    import http.client
-
-    headers = request.headers
-    if route.is_proxy and route.scheme == "http":
-        headers += route.headers  # a tunnel's proxy has had them, and nobody else may have them
-        target = f"http://{host}{target}"
-    start, failure = head(request.method, target, headers, host), None
+    headers, server = request.headers + destination.headers, destination.route.server
+    start = head(request.method, destination.target, headers, destination.host)
+    failure: OSError | None = None
     for piece in _pieces(start, request.body):
         try:
             line.send(piece)
@@ -2323,17 +2362,18 @@ def _exchange(
         answer.will_close = answer.will_close or failure is not None
         return answer
     except OSError as error:
-        raise transport_error(stage, failure or error, route.server) from (failure or error)
-    except http.client.HTTPException as error:
-        garbage = transport_error(stage, failure or error, route.server)
+        raise transport_error(stage, failure or error, server) from (failure or error)
+    except line.http.HTTPException as error:
+        garbage = transport_error(stage, failure or error, server)
     raise garbage  # not from the error, which quotes the server
 
 
-def _pieces(start: bytes, body: RequestBody) -> Iterator[bytes]:
+def _pieces(start: bytes, body: RequestBody) -> Iterable[bytes]:
     """The bytes of a request, those of a file as they are read."""
-    if isinstance(body, bytes):
-        yield start + body
-        return
+    return [start + body] if isinstance(body, bytes) else _file_pieces(start, body)
+
+
+def _file_pieces(start: bytes, body: Callable[[], BinaryIO]) -> Iterator[bytes]:
     yield start
     with body() as file:
         while piece := file.read(PIECE_BYTES):
@@ -2344,39 +2384,41 @@ def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
     has_host, _, are_names = _traits_of[tuple([name for name, _ in headers])]
     headers = headers if has_host else (("Host", host), *headers)
-    start = f"{method} {target} HTTP/1.1"
-    text = "\r\n".join([start, *[f"{name}: {value}" for name, value in headers], "", ""])
-    # One look at all of it takes less time than one at each line.
-    breaks = len(headers) + 2
-    plain = text.isascii() and text.count("\r") == text.count("\n") == breaks and "\0" not in text
-    plain = plain and start.isprintable() and len(start.split()) == 3 == start.count(" ") + 1
+    lines = [f"{name}: {value}" for name, value in headers]
+    text = "".join(lines)  # one look at all of it takes less time than one at each line
+    plain = text.isascii() and "\r" not in text and "\n" not in text and "\0" not in text
     if not plain or not are_names:
-        _check_lines(start, headers)
-    return text.encode()
+        for (name, _), line in zip(headers, lines):
+            check_line(f"header {name!r}", line, r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*")
+    return "\r\n".join([_request_line_of[method, target], *lines, "", ""]).encode()
 
 
-def _check_lines(start: str, headers: Headers) -> None:
+def check_line(what: str, line: str, form: str) -> str:
+    """The line; raises ParamValidationError when it is not of that form."""
     import re
 
-    forms = [("method or URL", start, r"[!-~]+ [!-~]+ HTTP/1\.1")]
-    form = r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*"
-    forms += [(f"header {name!r}", f"{name}: {value}", form) for name, value in headers]
-    for what, line, form in forms:
-        if not re.fullmatch(form, line):
-            raise ParamValidationError(f"{what}: has characters that HTTP does not allow")
+    if not re.fullmatch(form, line):
+        raise ParamValidationError(f"{what}: has characters that HTTP does not allow")
+    return line
+
+
+def request_line(method: str, target: str) -> str:
+    line = f"{method} {target} HTTP/1.1"
+    return check_line("method or URL", line, r"[!-~]+ [!-~]+ HTTP/1\.1")
+
+
+_request_line_of = _Remembered(request_line)
 
 
 def _answer(line: Any, method: str) -> http.client.HTTPResponse:
     """The head of the answer, interim ones (1xx) passed over."""
-    import http.client
-
     while True:
-        answer = http.client.HTTPResponse(line, method=method)
+        answer: http.client.HTTPResponse = line.http.HTTPResponse(line, method=method)
         answer.begin()
         if line.wire.ended:
             raise ConnectionResetError("the connection ended within the answer's head")
         if answer.status == 101:
-            raise http.client.HTTPException(
+            raise line.http.HTTPException(
                 "the server switches to a protocol that nobody asked for"
             )
         if answer.status >= 200:
@@ -3084,32 +3126,34 @@ LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
 UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
-NEVER = float("inf")
 DEBUG, WARNING = 10, 30  # logging's
 
 
 class _Call:
     """What all attempts of one operation have in common.
 
-    `read` makes the answer of a Response, `signing` are arguments of sign. No attempt begins or
-    goes on after `deadline`. `sink` takes the body of a 200 or 206.
+    `sdk_headers` join those of the request, `read` makes the answer of a Response, `signing` are
+    arguments of sign. No attempt begins or goes on after `deadline`. `sink` takes the body of a
+    200 or 206.
     """
 
     def __init__(
-        self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
-        signing: Mapping[str, Any], deadline: float = NEVER, sink: _Download | None = None,
+        self, operation: str, request: Request, sdk_headers: Headers,
+        read: Callable[[Response], dict[str, Any]], signing: Mapping[str, Any],
+        deadline: float = NEVER, sink: _Download | None = None,
         retry_sent: bool = True, retry_throttled: bool = True,
     ) -> None:  # fmt: skip
-        self.operation, self.request, self.read, self.signing = operation, request, read, signing
+        self.operation, self.request, self.sdk_headers = operation, request, sdk_headers
+        self.read, self.signing = read, signing
         self.deadline, self.sink = deadline, sink
         self.retry_sent, self.retry_throttled = retry_sent, retry_throttled
         self.skew = 0.0  # that the last attempt was signed with
 
-    def options(self, now: float) -> dict[str, Any]:
+    def options(self, monotonic: Callable[[], float]) -> dict[str, Any]:
         """What the transport is told beside the request."""
         options: dict[str, Any] = {}
         if self.deadline < NEVER:
-            options["timeout"] = max(self.deadline - now, 0.001)
+            options["timeout"] = max(self.deadline - monotonic(), 0.001)
         if self.sink is not None:
             options["sink"] = self.sink
         return options
@@ -3305,9 +3349,10 @@ class Client:
 
     def _invocation(self, members: Mapping[str, Any], invocation: str | None = None) -> _Call:
         request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
-        request = self._with_sdk_headers(request, invocation)
-        signing, retry_sent = self._signing, self._retry_sent
-        return _Call(OPERATION, request, deserialize, signing, retry_sent=retry_sent)
+        headers, retry_sent = self._sdk_headers(invocation), self._retry_sent
+        return _Call(
+            OPERATION, request, headers, deserialize, self._signing, retry_sent=retry_sent
+        )
 
     def _s3(
         self, operation: str, method: str, location: str, headers: Headers,
@@ -3320,10 +3365,10 @@ class Client:
             endpoint = self._settings.endpoint("s3", region)
             own = self.sources["s3 endpoint"] != "the region"
             url = s3_url(endpoint, bucket, key, path_style=own or "." in bucket)
-            request = self._with_sdk_headers(Request(method, url, headers, body))
+            request = Request(method, url, headers, body)
             where = {"region": region, "service": "s3", "payload_hash": payload_hash}
-            signing = {**S3_SIGNING, **where}
-            return self._send(_Call(operation, request, s3_answer, signing, **options))
+            signing, added = {**S3_SIGNING, **where}, self._sdk_headers()
+            return self._send(_Call(operation, request, added, s3_answer, signing, **options))
 
         region = self._bucket_regions.get(bucket, self.region_name)
         try:
@@ -3439,7 +3484,6 @@ class Client:
     ) -> dict[str, Any]:
         """Sign, send and read once; adds to `attempts` how it went."""
         log, started, sent_at = logger(), self._monotonic(), self._clock()
-        secrets = (credentials.secret_access_key, credentials.session_token or "")
         signed = self._signed(call, credentials, sent_at, len(attempts) + 1)
         if log:
             canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
@@ -3450,19 +3494,19 @@ class Client:
         attempts.append(entry)
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
         try:
-            response = self._transport(signed.request, **call.options(self._monotonic()))
+            response = self._transport(signed.request, **call.options(self._monotonic))
             metadata.update(self._timing(response, sent_at))
             if log:
-                headers = without_secrets(response.headers, secrets)
+                headers = without_secrets(response.headers, credentials.secrets())
                 log.debug("answer: %r %s", response, shown_headers(headers))
-            answer = _answer_of(call, response, secrets, signed.canonical_request)
+            answer = _answer_of(call, response, credentials, signed.canonical_request)
         except ClientError as error:
             entry["Outcome"] = error.code
             error.metadata.update(metadata)
             raise
         except TransportError as error:
             entry["Outcome"], error.metadata = error.kind, metadata
-            error.args = (without_secrets(str(error), secrets),)
+            error.args = (without_secrets(str(error), credentials.secrets()),)
             raise
         finally:
             entry["Seconds"] = self._monotonic() - started
@@ -3470,13 +3514,13 @@ class Client:
         answer["ResponseMetadata"].update(metadata)
         return answer
 
-    def _with_sdk_headers(self, request: Request, invocation: str | None = None) -> Request:
-        """The request as all its attempts have it."""
-        headers = [("amz-sdk-invocation-id", invocation or self._invocation_id())]
-        headers.append(("User-Agent", self._user_agent))
-        if self._in_lambda:
-            headers += trace_header(self._settings.environ)
-        return Request(request.method, request.url, (*request.headers, *headers), request.body)
+    def _sdk_headers(self, invocation: str | None = None) -> Headers:
+        """What all attempts of a call have beside what says what is wanted."""
+        trace = trace_header(self._settings.environ) if self._in_lambda else ()
+        return (
+            ("amz-sdk-invocation-id", invocation or self._invocation_id()),
+            ("User-Agent", self._user_agent), *trace,
+        )  # fmt: skip
 
     def _invocation_id(self) -> str:
         """A UUID that no other call has, nor one of a process that is a copy of this one.
@@ -3491,7 +3535,8 @@ class Client:
         """One attempt's request, signed for the time that the service has."""
         request = call.request
         counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
-        request = Request(request.method, request.url, (*request.headers, counted), request.body)
+        headers = (*request.headers, *call.sdk_headers, counted)
+        request = Request(request.method, request.url, headers, request.body)
         call.skew = self._skew
         return sign(
             request, credentials, timestamp=_date_of[int(now + call.skew),], **call.signing
@@ -3621,19 +3666,20 @@ def logger(level: int = DEBUG) -> Logger | None:
 
 
 def _answer_of(
-    call: _Call, response: Response, secrets: tuple[str, ...], canonical: str
+    call: _Call, response: Response, credentials: Credentials, canonical: str
 ) -> dict[str, Any]:
-    """What the call reads in the response, or raises, less the secrets; `canonical` is for a hint.
+    """What the call reads in the response, or raises, less secrets; `canonical` is for a hint.
 
     What is raised does not quote sensitive members either, as do AWS's words about a signature.
     """
     if not 200 <= response.status < 300:
-        text = without_secrets(response.body.decode("latin-1"), secrets)
+        text = without_secrets(response.body.decode("latin-1"), credentials.secrets())
         body = text.encode("latin-1")
         response = Response(response.status, response.headers, body, response.complete)
     try:
         return call.read(response)
     except ClientError as refusal:
+        secrets = credentials.secrets()
         kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
     hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
     for part in (evidence, evidence["Error"]):
