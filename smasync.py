@@ -320,7 +320,9 @@ class Request(_Frozen):
     body: RequestBody
 
     def __init__(self, method: str, url: str, headers: Headers, body: RequestBody = b"") -> None:
-        self.__dict__.update(method=method, url=url, headers=headers, body=body)
+        record = self.__dict__
+        record["method"], record["url"] = method, url
+        record["headers"], record["body"] = headers, body
 
     def __repr__(self) -> str:
         body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
@@ -366,7 +368,9 @@ class Response(_Frozen):
     complete: bool
 
     def __init__(self, status: int, headers: Headers, body: bytes, complete: bool = True) -> None:
-        self.__dict__.update(status=status, headers=headers, body=body, complete=complete)
+        record = self.__dict__
+        record["status"], record["headers"] = status, headers
+        record["body"], record["complete"] = body, complete
 
     def header(self, name: str, default: str | None = None) -> str | None:
         """The value of the first header of that name, in any case."""
@@ -403,12 +407,9 @@ class Signed(_Frozen):
     def __init__(
         self, request: Request, canonical_request: str, string_to_sign: str, signature: str
     ) -> None:
-        self.__dict__.update(
-            request=request,
-            canonical_request=canonical_request,
-            string_to_sign=string_to_sign,
-            signature=signature,
-        )
+        record = self.__dict__
+        record["request"], record["canonical_request"] = request, canonical_request
+        record["string_to_sign"], record["signature"] = string_to_sign, signature
 
     def __repr__(self) -> str:
         return f"<Signed {self.request!r}>"
@@ -504,7 +505,7 @@ INVOKE_ENDPOINT_ASYNC = (
     Member("InvocationTimeoutSeconds", "header", "integer", 1, 3600),
 )
 # fmt: on
-MEMBER_NAMES = tuple(member.name for member in INVOKE_ENDPOINT_ASYNC)
+MEMBERS = {member.name: member for member in INVOKE_ENDPOINT_ASYNC}
 HEADERS = {member.name: member.header for member in INVOKE_ENDPOINT_ASYNC if member.header}
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
@@ -533,7 +534,9 @@ def serialize(
             f"Parameter validation failed:{listed}", problems=tuple(problems)
         )
     headers = [
-        (HEADERS[name], str(value).strip(" ")) for name, value in values.items() if name in HEADERS
+        (header, str(values[name]).strip(" "))
+        for name, header in HEADERS.items()
+        if name in values
     ]
     body: bytes = values.get("Body", b"")
     if body:
@@ -546,20 +549,23 @@ def serialize(
 def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], list[str]]:
     """The members that go out, and everything that is wrong with them."""
     values: dict[str, Any] = {}
-    problems = [_unknown(name) for name in params if name not in MEMBER_NAMES]
-    for member in INVOKE_ENDPOINT_ASYNC:
-        value = params.get(member.name)
+    problems: list[str] = []
+    for name, value in params.items():
+        member = MEMBERS.get(name)
+        if member is None:
+            problems.append(_unknown(name))
+            continue
         if value is None:
             continue
         if member.minimum == 0 and isinstance(value, str) and not value.strip(" "):
             continue  # an empty value of a member that may be empty says nothing either
         try:
-            values[member.name] = value = _plain(member, value, limits)
+            values[name] = value = _plain(member, value, limits)
             if limits:
                 _check_limits(member, value)
         except (TypeError, ValueError) as error:
-            values.setdefault(member.name, None)
-            problems.append(f"{member.name}: {error}")
+            values.setdefault(name, None)
+            problems.append(f"{name}: {error}")
     if "EndpointName" not in values:
         problems.append("EndpointName: is required; give the endpoint's name")
     if limits and ("Body" in values) == ("InputLocation" in values):
@@ -572,11 +578,9 @@ def _unknown(name: object) -> str:
     """The complaint about a member that there is not, with the nearest one that there is."""
     import difflib
 
-    names = {known.lower(): known for known in MEMBER_NAMES}
+    names = {known.lower(): known for known in MEMBERS}
     close = difflib.get_close_matches(str(name).lower(), names, 1)
-    advice = (
-        f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBER_NAMES)}"
-    )
+    advice = f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBERS)}"
     return f"{name}: unknown member; {advice}"
 
 
@@ -601,7 +605,8 @@ def _plain(member: Member, value: Any, limits: bool) -> Any:
     if isinstance(value, str):
         value = str.__str__(value)  # less what a subclass may say instead
         return _encoded(value) if member.type == "blob" else _checked_text(member, value)
-    return bytes(value)
+    blob: Any = value
+    return bytes(blob)
 
 
 def _encoded(text: str) -> bytes:
@@ -922,7 +927,7 @@ def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[
         replaced = SIGNER_HEADERS | ({"x-amz-content-sha256"} if sign_body else set())
         headers = [pair for pair in headers if pair[0].lower() not in replaced]
     if not has_host:
-        headers.insert(0, ("Host", split_url(request.url)[0]))
+        headers.insert(0, ("Host", _parts_of[request.url,][0]))
     return headers
 
 
@@ -1058,9 +1063,11 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     >>> canonical_headers([("X-B", "2"), ("X-A", " 1  1 "), ("X-B", "3"), ("User-Agent", "me")])
     ('x-a:1 1\\nx-b:2,3\\n', 'x-a;x-b')
     """
-    # A length of zero is not signed, as in the SDKs: proxies may drop or add it.
-    pairs = [pair for pair in headers if pair[1] != "0" or pair[0].lower() != "content-length"]
-    order, signed_headers = _order_of[tuple([name for name, _ in pairs])]
+    pairs = list(headers)
+    names = tuple([name for name, _ in pairs])
+    order, signed_headers, length = _order_of[names, -1]
+    if length >= 0 and pairs[length][1] == "0":  # as in the SDKs: proxies may drop or add it
+        order, signed_headers, _ = _order_of[names, length]
     parts = []  # each start has the line break before it, so that "\n" is sought in values alone
     for start, place in order:
         value = pairs[place][1]
@@ -1080,23 +1087,24 @@ def one_spaced(value: str) -> str:
     return b" ".join(value.encode().split()).decode()  # no white space but ASCII's
 
 
-def header_order(*names: str) -> tuple[list[tuple[str, int]], str]:
+def header_order(names: tuple[str, ...], left_out: int) -> tuple[list[tuple[str, int]], str, int]:
     """What goes before each signed value ("\\n" and "name:", or "," before a name's next one),
-    with the value's place; and the names joined by ";".
+    with the value's place; the names joined by ";"; where Content-Length is, or -1.
 
-    >>> header_order("X-B", "X-A", "X-B", "User-Agent")
-    ([('\\nx-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b')
+    >>> header_order(("X-B", "X-A", "X-B", "User-Agent"), left_out=1)
+    ([('\\nx-b:', 0), (',', 2)], 'x-b', -1)
     """
-    order, signed = [], [""]
+    order, signed, length = [], [""], -1
     for name, place in sorted([(name.lower(), place) for place, name in enumerate(names)]):
-        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+        if name in UNSIGNED_HEADERS or name.startswith("proxy-") or place == left_out:
             continue
+        length = place if name == "content-length" else length
         if name != signed[-1]:
             signed.append(name)
             order.append((f"\n{name}:", place))
         else:
             order.append((",", place))
-    return order, ";".join(signed[1:])
+    return order, ";".join(signed[1:]), length
 
 
 _order_of = _Remembered(header_order)
@@ -1132,7 +1140,15 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
         raise ParamValidationError(
             f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
         )
+    scope: str = _scope_of[day, region, service]
+    return scope
+
+
+def _day_scope(day: str, region: str, service: str) -> str:
     return f"{day}/{check_region(region)}/{service}/aws4_request"
+
+
+_scope_of = _Remembered(_day_scope)
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
@@ -1334,7 +1350,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     import json
 
     try:
-        value = json.loads(body)
+        value = json.loads(body.decode())  # what json guesses from bytes takes it longer
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -1909,7 +1925,8 @@ PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
 STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
 NEVER = float("inf")  # a deadline
 NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
-SOL_SOCKET, SO_ERROR, SO_MEMINFO = 1, 4, 55  # Linux's, of which the last is not in socket
+IS_LINUX = sys.platform == "linux"
+IPPROTO_TCP, TCP_INFO, SOL_SOCKET, SO_MEMINFO = 6, 11, 1, 55  # Linux's; socket has not all
 MAX_IDLE_CONNECTIONS = 64
 MAX_ROUTES = 1000  # remembered
 MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
@@ -1928,6 +1945,8 @@ class _Wire(io.RawIOBase):
     system, of which each lets go of the interpreter's lock.
     """
 
+    closed = False  # which BufferedReader asks at each line; io's own answer takes a search
+
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
         import select
 
@@ -1936,7 +1955,7 @@ class _Wire(io.RawIOBase):
         self.deadline: float | None = None  # None: do not wait at all
         self.limit, self.moved, self.is_answer_due = 0.0, 0, False
         self.poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
-        self.polled = 0  # what self.poll waits for
+        self.polled: bool | None = None  # whether self.poll waits for room to write
 
     def allow(self, seconds: float) -> None:
         """Set the deadline, `seconds` from now."""
@@ -1975,33 +1994,32 @@ class _Wire(io.RawIOBase):
 
     def wait(self, writing: bool) -> None:
         """Wait until there is something to be read, or room to write."""
-        import select
-
         seconds = self.check_deadline()
+        if self.poll is None or self.polled != writing:
+            import select
         if self.poll is None:
             read, write = [self.sock][writing:], [self.sock][:writing]
             ready: Any = any(select.select(read, write, [], seconds))
         else:
-            wanted = select.POLLOUT if writing else select.POLLIN
-            if self.polled != wanted:
-                self.polled = wanted
-                self.poll.register(self.sock, wanted)
+            if self.polled != writing:
+                self.polled = writing
+                self.poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
             ready = self.poll.poll(min(seconds, NO_LIMIT_SECONDS) * 1000)
         if not ready:
             self.check_deadline(is_over=True)
 
     def is_untouched(self) -> bool:
-        """Whether the system has neither bytes nor an end nor an error for us: Linux can tell.
+        """Whether the system has neither bytes nor an end for us: Linux can tell.
 
         A read that finds nothing tells it too, but lets go of the interpreter's lock, and to have
         that back takes a tenth of a call where 16 threads want it.
         """
-        ask, nothing = self.sock.getsockopt, bytes(4)
+        ask = self.sock.getsockopt
         try:
             return (
-                sys.platform == "linux"
-                and ask(SOL_SOCKET, SO_ERROR, 4) == nothing
-                and ask(SOL_SOCKET, SO_MEMINFO, 4) == nothing  # starts with how much can be read
+                IS_LINUX
+                and ask(IPPROTO_TCP, TCP_INFO, 1) == b"\1"  # the state, which is "established"
+                and ask(SOL_SOCKET, SO_MEMINFO, 4) == b"\0\0\0\0"  # bytes that wait to be read
                 and not (hasattr(self.sock, "pending") and self.sock.pending())  # within TLS
             )
         except OSError:
@@ -2014,10 +2032,11 @@ class _Wire(io.RawIOBase):
         if self.is_answer_due:
             self.is_answer_due = False
             self.wait(writing=False)  # it cannot be here yet: to find that out takes longer
-        if self.deadline is None and self.is_untouched():
+        elif self.deadline is not None:
+            self.check_deadline()
+        elif self.is_untouched():
             return None
         while True:
-            self.check_deadline()
             try:
                 count = self.sock.recv_into(buffer)
             except OSError as error:
@@ -2085,44 +2104,38 @@ class _Line(io.BufferedReader):
             return False
 
 
-class _Route:
-    """How a host is reached: where to connect, whether that is a proxy, and what to tell it."""
+def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> tuple[str, bool, Headers]:
+    """Where to connect for a host, whether that is a proxy, and what to tell it.
 
-    def __init__(
-        self, scheme: str, server: str, is_proxy: bool = False, headers: Headers = ()
-    ) -> None:
-        self.scheme, self.server, self.is_proxy, self.headers = scheme, server, is_proxy, headers
-
-
-def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> _Route:
-    """The route that urllib.request takes, which knows the exceptions to the rule of a proxy."""
+    It is the route that urllib.request takes, which knows the exceptions to the rule of a proxy.
+    """
     if scheme not in proxies or is_local(host):
-        return _Route(scheme, host)
+        return host, False, ()
     import urllib.request
 
     bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
     if bypassed(host, proxies):
-        return _Route(scheme, host)
+        return host, False, ()
     check_proxy_url(proxies[scheme])
     asked = urllib.request.Request(f"{scheme}://{host}/")
     handler: Any = urllib.request.ProxyHandler(dict(proxies))
     getattr(handler, f"{scheme}_open")(asked)
-    return _Route(scheme, asked.host, True, tuple(asked.header_items()))
+    return asked.host, True, tuple(asked.header_items())
 
 
 class _Destination:
-    """What follows from a URL: the route, the Host header, and what to ask whom for."""
+    """What follows from a URL: where to connect, the Host header, and what to ask whom for."""
 
-    def __init__(self, url: str, routes: Mapping[Any, _Route]) -> None:
+    def __init__(self, url: str, routes: Mapping[Any, Any]) -> None:
         if not url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
-        host, target, query = split_url(url)
-        self.host, self.route = host, routes[url.partition(":")[0], host]
-        self.target = target + (f"?{query}" if query or url.endswith("?") else "")
-        self.headers: Headers = ()  # for the proxy; one that has a tunnel had them before
-        if self.route.is_proxy and self.route.scheme == "http":
-            self.headers, self.target = self.route.headers, f"http://{host}{self.target}"
-        self.key = (self.route.scheme, self.route.server, host)  # of connections
+        self.scheme, (self.host, self.target, query) = url.partition(":")[0], split_url(url)
+        self.target += f"?{query}" if query or url.endswith("?") else ""
+        self.server, self.is_proxy, self.proxy_headers = routes[self.scheme, self.host]
+        self.headers: Headers = ()  # for the proxy; one that makes a tunnel has had them then
+        if self.is_proxy and self.scheme == "http":
+            self.headers, self.target = self.proxy_headers, f"http://{self.host}{self.target}"
+        self.key = (self.scheme, self.server, self.host)  # of connections
 
 
 class _Idle:
@@ -2220,9 +2233,10 @@ class UrllibTransport:
             idle.give(key, self.monotonic(), line)
         else:
             line.hang_up()
-        pairs = answer.headers.raw_items()
-        headers = [pair if pair[1].isascii() else header_text(*pair) for pair in pairs]
-        return Response(answer.status, tuple(headers), body, complete)
+        headers = tuple(answer.headers.raw_items())
+        if not "".join(map("".join, headers)).isascii():
+            headers = tuple([header_text(*pair) for pair in headers])
+        return Response(answer.status, headers, body, complete)
 
     def close(self) -> None:
         """Close the connections that wait for another request; the transport stays usable."""
@@ -2236,16 +2250,15 @@ class UrllibTransport:
         """The seconds that a step may take, when all has to be over by `until`."""
         return seconds if until == NEVER else max(min(seconds, until - self.monotonic()), 0.001)
 
-    def _connect(self, destination: _Destination, until: float) -> _Line:
+    def _connect(self, to: _Destination, until: float) -> _Line:
         """A new connection, through a proxy's tunnel and TLS where those are due."""
         import socket
         from http.client import HTTPException
         from urllib.parse import urlsplit
 
-        route = destination.route
-        target, server = urlsplit(f"//{destination.host}"), urlsplit(f"//{route.server}")
-        tls = self._tls() if route.scheme == "https" else None
-        tunnel = route.is_proxy and tls
+        target, server = urlsplit(f"//{to.host}"), urlsplit(f"//{to.server}")
+        tls = self._tls() if to.scheme == "https" else None
+        tunnel = to.is_proxy and tls
         address = (server.hostname or "", server.port or (443 if tls and not tunnel else 80))
         stage, line = "connect", None
         try:
@@ -2255,7 +2268,7 @@ class UrllibTransport:
             wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tunnel:
                 stage = "proxy"
-                _open_tunnel(line, route, target.hostname or "", target.port or 443)
+                _open_tunnel(line, to, target.hostname or "", target.port or 443)
                 if not line.is_quiet():  # or what the proxy says would pass for what TLS protects
                     raise ConnectionResetError("it sent bytes of its own into the tunnel")
                 wire.allow(self._limit(self.connect_timeout, until))
@@ -2268,7 +2281,7 @@ class UrllibTransport:
             if line:
                 line.hang_up()
             if isinstance(error, (OSError, HTTPException)) and not isinstance(error, Error):
-                raise transport_error(stage, error, route.server) from error
+                raise transport_error(stage, error, to.server) from error
             raise
         return line
 
@@ -2329,15 +2342,15 @@ class UrllibTransport:
         return b"".join(pieces)[: self.max_body_bytes], complete
 
 
-def _open_tunnel(line: _Line, route: _Route, host: str, port: int) -> None:
+def _open_tunnel(line: _Line, to: _Destination, host: str, port: int) -> None:
     """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    line.send(head("CONNECT", target, route.headers, target))
+    line.send(head("CONNECT", target, to.proxy_headers, target))
     answer = _answer(line, "CONNECT")
     if not 200 <= answer.status < 300:
         advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
         raise TransportError(
-            f"the proxy {route.server} does not connect to {target}: HTTP {answer.status}{advice}",
+            f"the proxy {to.server} does not connect to {target}: HTTP {answer.status}{advice}",
             kind="proxy", sent=False, retryable=answer.status >= 500,
         )  # fmt: skip
 
@@ -2346,7 +2359,7 @@ def _exchange(
     line: _Line, request: Request, destination: _Destination
 ) -> http.client.HTTPResponse:
     """Write the request, its headers as they were signed, and read the head of the answer."""
-    headers, server = request.headers + destination.headers, destination.route.server
+    headers, server = request.headers + destination.headers, destination.server
     start = head(request.method, destination.target, headers, destination.host)
     failure: OSError | None = None
     for piece in _pieces(start, request.body):
@@ -2384,7 +2397,7 @@ def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
     has_host, _, are_names = _traits_of[tuple([name for name, _ in headers])]
     headers = headers if has_host else (("Host", host), *headers)
-    lines = [f"{name}: {value}" for name, value in headers]
+    lines = list(map(": ".join, headers))
     text = "".join(lines)  # one look at all of it takes less time than one at each line
     plain = text.isascii() and "\r" not in text and "\n" not in text and "\0" not in text
     if not plain or not are_names:
@@ -2402,12 +2415,12 @@ def check_line(what: str, line: str, form: str) -> str:
     return line
 
 
-def request_line(method: str, target: str) -> str:
+def _request_line(method: str, target: str) -> str:
     line = f"{method} {target} HTTP/1.1"
     return check_line("method or URL", line, r"[!-~]+ [!-~]+ HTTP/1\.1")
 
 
-_request_line_of = _Remembered(request_line)
+_request_line_of = _Remembered(_request_line)
 
 
 def _answer(line: Any, method: str) -> http.client.HTTPResponse:
@@ -3220,7 +3233,9 @@ class Client:
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
-        self._first_id, self._count = random_number(), itertools.count()
+        digits = os.urandom(10).hex()
+        self._family = f"4{digits[:3]}-a{digits[3:6]}"  # of its calls; 4 and a: made by chance
+        self._count = itertools.count(int(digits[9:], 16))
         self._in_lambda = bool(settings.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
 
     def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
@@ -3525,11 +3540,11 @@ class Client:
     def _invocation_id(self) -> str:
         """A UUID that no other call has, nor one of a process that is a copy of this one.
 
-        It begins at random and goes on from there: to ask the system for random bytes each time
-        would let go of the interpreter's lock, for which many threads may be waiting.
+        Time, process, family and count: to ask the system for random bytes each time would let go
+        of the interpreter's lock, for which many threads may be waiting.
         """
-        copy = (int(self._clock() * 1e6) << 80) + (os.getpid() << 32)
-        return uuid_text(self._first_id + copy + next(self._count))
+        time, process = int(self._clock() * 1e6) & 0xFFFFFFFF, os.getpid() & 0xFFFF
+        return f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
 
     def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
         """One attempt's request, signed for the time that the service has."""
@@ -3621,22 +3636,6 @@ def _given(
     if given is None and any(keys):
         raise CredentialsError("the call has aws_session_token but no key pair; add that")
     return given if given is None or callable(given) else lambda: given
-
-
-def random_number() -> int:
-    """128 random bits."""
-    return int.from_bytes(os.urandom(16), "big")
-
-
-def uuid_text(number: int) -> str:
-    """A UUID of version 4 (RFC 9562) with the last 128 bits of the number, six of them set.
-
-    >>> uuid_text(1)
-    '00000000-0000-4000-8000-000000000001'
-    """
-    digits = f"{number % (1 << 128):032x}"  # the module uuid takes 2 ms to import
-    variant = "89ab"[int(digits[16], 16) % 4]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -3744,9 +3743,11 @@ def upload_headers(location: str, content_type: str | None, kms_key: str | None)
             raise ParamValidationError(f"{name}: expected str, got {type(text).__name__}")
     for member in INVOKE_ENDPOINT_ASYNC:
         value = given.get(member.name)
-        problem = value and (_wire_problem(member, value) or _limit_problem(member, value))
-        if problem:
-            raise ParamValidationError(f"{member.name}: {problem}")
+        try:
+            if value:
+                _check_limits(member, _checked_text(member, value))
+        except ValueError as error:
+            raise ParamValidationError(f"{member.name}: {error}") from None
     if kms_key and not _is_visible(kms_key):
         raise ParamValidationError("SSEKMSKeyId: has a space or a character that is not ASCII")
     headers: Headers = (("Content-Type", content_type),) if content_type else ()
@@ -3844,7 +3845,7 @@ class _Download:
         if isinstance(file, (str, os.PathLike)):
             self.path, self.file = os.path.realpath(file), None
             folder, may = os.path.dirname(self.path), not os.path.exists(self.path)
-            self.part = os.path.join(folder, f".{uuid_text(random_number())}.part")
+            self.part = os.path.join(folder, f".{os.urandom(16).hex()}.part")
             may = (may or os.path.isfile(self.path)) and os.path.isdir(folder)
             if not may or not os.access(folder, os.W_OK):
                 wrong = f"file: {self.path!r} is not a file, or its folder cannot be written to"
