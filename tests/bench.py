@@ -439,7 +439,7 @@ def signed_headers(headers: Any) -> str:
     return str(headers["Authorization"]).partition("SignedHeaders=")[2].partition(",")[0]
 
 
-# --- 5. Rows 5 to 7: calls ---------------------------------------------------
+# --- 5. Rows 5 to 7, and 10: calls ---------------------------------------------------
 # Calls over connections that are kept, after some to warm up. Each client function returns a
 # function that makes what one thread calls again and again.
 
@@ -461,6 +461,10 @@ def sixteen_threads(setting: Setting, number: int) -> Figures:
     return calls(setting, number, setting.http, 16)
 
 
+def within_tls(setting: Setting, number: int) -> Figures:
+    return calls(setting, number, setting.https, 16)
+
+
 def waiting_threads(setting: Setting, number: int) -> Figures:
     return calls(setting, number, setting.slow, 64)
 
@@ -473,7 +477,8 @@ def calls(setting: Setting, number: int, url: str, threads: int) -> Figures:
             count = max(5, CALLS[threads][name] // setting.scale)
             result = contestant(f"call {name}", setting, url=url, threads=threads, calls=count)
             for what, value in result.items():
-                key, better = (f"{what} {threads}", name), max if what == "calls" else min
+                place = f"{threads}{' tls' if url == setting.https else ''}"
+                key, better = (f"{what} {place}", name), max if what == "calls" else min
                 figures[key] = better(figures.get(key, value), value)
     return figures
 
@@ -497,10 +502,14 @@ def call_boto3(options: dict[str, Any]) -> Caller:
 
 def call_http_client(options: dict[str, Any]) -> Caller:
     """The floor: one request, signed beforehand, and a connection for each thread."""
-    request = presigned(options)
+    request, url = presigned(options), urlsplit(options["url"])
+    connect: Callable[[str], http.client.HTTPConnection] = http.client.HTTPConnection
+    if url.scheme == "https":
+        context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+        connect = functools.partial(http.client.HTTPSConnection, context=context)
 
     def make() -> Callable[[], object]:
-        connection = http.client.HTTPConnection(urlsplit(options["url"]).netloc)
+        connection = connect(url.netloc)
 
         def call() -> bytes:
             connection.request("POST", request["path"], headers=request["headers"])
@@ -680,12 +689,14 @@ LINES = (
     Line(8, "10,000 calls: CPU of the last 1,000 over that of the first", "drift", "", "", at_most=1.05),
     Line(8, "memory they leave behind", "growth", "", "MiB", at_most=0.3),
     Line(8, "objects they leave behind", "objects", "", "", at_most=0),
+    Line(10, "calls, 16 threads, one client, https", "calls 16 tls", "http.client", "calls/s"),
+    Line(10, "the same", "calls 16 tls", "boto3", "calls/s"),
     Line(9, "`bulk` of 10,000 lines, 16 workers", "bulk", "16 threads", "calls/s", better=0.7),
 )
 MEASURES: tuple[tuple[tuple[int, ...], Callable[[Setting, int], Figures]], ...] = (
     # the rows that it fills, and what measures them once
     ((1, 2), start), ((3,), first_answer), ((4,), signing), ((5,), one_thread),
-    ((6,), sixteen_threads), ((7,), waiting_threads), ((8,), soak), ((9,), bulk),
+    ((6,), sixteen_threads), ((7,), waiting_threads), ((8,), soak), ((9,), bulk), ((10,), within_tls),
 )
 # fmt: on
 

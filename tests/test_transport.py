@@ -39,6 +39,13 @@ NOWHERE = "sagemaker.invalid"  # RFC 2606: no DNS has it, only the proxies below
 PASSWORD = "pa55-w0rd"
 
 
+@pytest.fixture(params=["Linux", "elsewhere"], autouse=True)
+def system(request, monkeypatch):
+    """Each test also without what Linux alone has: its word on idle lines, and recv that waits."""
+    if request.param == "elsewhere":
+        monkeypatch.setattr(smasync, "IS_LINUX", False)
+
+
 @pytest.fixture
 def server():
     """An emulator with one object, that takes any signature; left without open connections."""
