@@ -2261,7 +2261,7 @@ class UrllibTransport:
             line.hang_up()
             idle.forget(key)  # lines that have waited as long may be as dead
             raise
-        if complete and answer.isclosed() and not answer.will_close:
+        if complete and not answer.will_close:
             idle.give(key, self.monotonic(), line)
         else:
             line.hang_up()
@@ -2364,7 +2364,7 @@ class UrllibTransport:
         if sink is not None and answer.status in (200, 206):
             keep, left, moved = sink.write, sys.maxsize, 1  # type: ignore[assignment]
         cut = False
-        while left > 0 and not cut and not answer.isclosed():
+        while left > 0 and not cut:
             try:
                 piece = answer.read(min(left, PIECE_BYTES))
             except (OSError, line.http.HTTPException, ValueError) as error:
@@ -2373,6 +2373,8 @@ class UrllibTransport:
             left -= len(piece)
             if sink is not None:
                 line.wire.stretch(moved * len(piece))
+            if answer.isclosed():
+                break
         complete = not cut and left > 0 and not answer.length  # length: bytes still to come
         return b"".join(pieces)[: self.max_body_bytes], complete
 
@@ -4341,7 +4343,7 @@ class _Bulk:
     """
 
     def __init__(self, options: Namespace, results: BinaryIO) -> None:
-        self.options, self.results, self.failure, self.same = options, results, "", 0
+        self.options, self.failure, self.same = options, "", 0
         self.stopped: object = None
         self.known = {
             number: (digest, accepted)
@@ -4350,7 +4352,10 @@ class _Bulk:
         }
         failed, self.to_do = sum(not ok for _, ok in self.known.values()), self.count_left()
         self.counts = {"Accepted": len(self.known) - failed, "Failed": failed, "Left": self.to_do}
+        results.flush()
+        self.results: Any = getattr(results, "raw")  # noqa: B009
         self.started = self.shown = time.monotonic()
+        self.terminal = sys.stderr.isatty()
 
     def count_left(self) -> int:
         """How many lines have no result; those that have one must be what they were."""
@@ -4423,8 +4428,11 @@ class _Bulk:
             entry["RequestId"] = answer["ResponseMetadata"]["RequestId"]
         else:
             entry["Error"] = {"Type": type(error).__name__, "Code": code, "Message": str(error)}
-        self.results.write(json.dumps(entry).encode() + b"\n")
-        self.results.flush()
+        text = json.dumps(entry).encode() + b"\n"
+        while (
+            text
+        ):  # unbuffered: one call of the system a line, and one wait for the interpreter's lock
+            text = text[self.results.write(text) :]
         self.counts["Failed" if error else "Accepted"] += 1
         self.counts["Left"] -= 1
         self.count_same(error)
@@ -4442,7 +4450,7 @@ class _Bulk:
 
     def show_progress(self, last: bool = False) -> None:
         """How far it is, on stderr: a bar on a terminal, else a line every few seconds."""
-        terminal, now = sys.stderr.isatty(), time.monotonic()
+        terminal, now = self.terminal, time.monotonic()
         early = not last and now - self.shown < (0.2 if terminal else 5.0)
         if self.options.quiet or not self.to_do or early:
             return

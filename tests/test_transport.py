@@ -383,6 +383,26 @@ def test_a_connection_that_the_server_closed_is_noticed_before_reuse(server, tra
     assert (server.connections, len(server.requests)) == (2, 2)
 
 
+def test_each_call_on_a_connection_has_its_own_time_limit(transport):
+    delays = iter([0.0, 0.6, 30.0])
+    over = threading.Event()
+
+    def serve(sock):
+        while running.read_request(sock) and not over.wait(next(delays)):
+            sock.sendall(plain(b"answer"))
+
+    with RawServer(serve) as running:
+        assert transport(get(running.url), timeout=0.3).body == b"answer"
+        assert transport(get(running.url), timeout=20).body == b"answer"
+        began = time.monotonic()
+        with pytest.raises(TransportError) as raised:
+            transport(get(running.url), timeout=0.4)
+        took = time.monotonic() - began
+        over.set()
+    assert (raised.value.kind, len(running.requests)) == ("timeout", 3)
+    assert 0.39 < took < 10
+
+
 def test_a_connection_with_stray_bytes_is_not_used_again(transport):
     stray = threading.Event()
 
