@@ -439,7 +439,7 @@ def signed_headers(headers: Any) -> str:
     return str(headers["Authorization"]).partition("SignedHeaders=")[2].partition(",")[0]
 
 
-# --- 5. Rows 5 to 7, and 10: calls ---------------------------------------------------
+# --- 5. Rows 5 to 7, and 10: calls -------------------------------------------
 # Calls over connections that are kept, after some to warm up. Each client function returns a
 # function that makes what one thread calls again and again.
 
@@ -684,13 +684,13 @@ LINES = (
     Line(6, "calls, 16 threads, one client", "calls 16", "http.client", "calls/s", better=0.7),
     Line(6, "the same", "calls 16", "boto3", "calls/s", better=4),
     Line(6, "their 99th percentile", "p99 16", "boto3", "ms", better=4),
+    Line(10, "calls, 16 threads, one client, https", "calls 16 tls", "http.client", "calls/s"),
+    Line(10, "the same", "calls 16 tls", "boto3", "calls/s"),
     Line(7, "CPU of 1,000 calls, 64 threads, answers after 20 ms", "cpu 64", "boto3", "ms", better=4),
     Line(7, "the same", "cpu 64", "http.client", "ms"),
     Line(8, "10,000 calls: CPU of the last 1,000 over that of the first", "drift", "", "", at_most=1.05),
     Line(8, "memory they leave behind", "growth", "", "MiB", at_most=0.3),
     Line(8, "objects they leave behind", "objects", "", "", at_most=0),
-    Line(10, "calls, 16 threads, one client, https", "calls 16 tls", "http.client", "calls/s"),
-    Line(10, "the same", "calls 16 tls", "boto3", "calls/s"),
     Line(9, "`bulk` of 10,000 lines, 16 workers", "bulk", "16 threads", "calls/s", better=0.7),
 )
 MEASURES: tuple[tuple[tuple[int, ...], Callable[[Setting, int], Figures]], ...] = (
