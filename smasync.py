@@ -1350,7 +1350,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     import json
 
     try:
-        value = json.loads(body.decode())  # what json guesses from bytes takes it longer
+        value = json.loads(body.decode().lstrip("\ufeff"))  # guessing the encoding takes longer
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
