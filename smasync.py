@@ -2014,18 +2014,20 @@ class _Wire(io.RawIOBase):
         It is worth a tenth of the calls of 16 threads. Not within TLS: there one read may be many
         of the system's, each with the time limit anew, so that a drip would prolong it.
         """
-        if (
-            IS_LINUX and type(self.sock).__module__ == "socket"
-        ):  # not gevent's, which must not wait
+        if IS_LINUX and type(self.sock).__module__ == "socket":  # gevent's must not wait
             from socket import MSG_DONTWAIT
 
+            try:
+                self.set_limit(self.limit)
+            except OSError:
+                return  # a system with another struct timeval
             self.flags = MSG_DONTWAIT
             os.set_blocking(self.sock.fileno(), True)
 
     def set_limit(self, seconds: float) -> None:
         """Set how long recv itself waits: half a percent more, for a next answer that is due in
         as long not to need another call of the system."""
-        from socket import SO_RCVTIMEO
+        from socket import SO_RCVTIMEO, SOL_SOCKET
         from struct import pack
 
         self.kernel_limit = limit = 1.005 * min(seconds, NO_LIMIT_SECONDS)
