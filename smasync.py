@@ -1361,7 +1361,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def json_reader() -> Callable[[str], tuple[Any, int]]:
-    """What reads a JSON text, and says where it ends; json.loads takes more than twice the time."""
+    """What reads a JSON text and says where it ends; json.loads takes twice the time."""
     import json
 
     return json.JSONDecoder().raw_decode
