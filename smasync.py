@@ -3992,9 +3992,7 @@ def inference_error(found: Result) -> InferenceError:
 class _Many:
     """One invoke_many: whoever reads the outcomes feeds the workers, who take what comes next."""
 
-    def __init__(
-        self, client: Client, requests: Iterable[Mapping[str, Any]], concurrency: int
-    ) -> None:
+    def __init__(self, client: Client, requests: Iterable[Any], concurrency: int) -> None:
         from queue import SimpleQueue
 
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
@@ -4004,6 +4002,7 @@ class _Many:
         self.ended = self.left = False
         self.workers: list[Thread] = []
         self.under_way = 0  # requests that were read, and whose outcomes were not handed out
+        self.kept = 0  # outcomes that were, and that a crash would lose; for their owner to count
         self.failure: BaseException | None = None  # ends the requests; raised after all outcomes
         self.to_do: SimpleQueue[tuple[int, Mapping[str, Any]] | None] = SimpleQueue()
         self.done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
@@ -4031,7 +4030,7 @@ class _Many:
 
     def feed(self) -> int:
         """Read one request, and more until something is done; returns how many are under way."""
-        while not self.ended and self.under_way < 2 * self.concurrency:
+        while not self.ended and self.under_way + self.kept < 2 * self.concurrency:
             try:
                 request = next(self.requests, None)
             except Exception as failure:
@@ -4329,7 +4328,6 @@ def _run_bulk(options: Namespace) -> int:
 
 
 SAME_FAILURES = 100  # in a row, after which no more is sent
-MAX_UNWRITTEN_BYTES = 16384  # of results, which wait while more is done
 
 
 class _ManifestLine(dict):  # type: ignore[type-arg]
@@ -4393,8 +4391,10 @@ class _Bulk:
             many = _Many(client, self.to_send(), self.options.concurrency)
             for outcome in many.outcomes():
                 self.record(outcome)
-                if many.done.empty() or len(self.unwritten) > MAX_UNWRITTEN_BYTES:
-                    self.write()  # all that is done in one go: 1.09 times the lines a second
+                many.kept += 1
+                if many.done.empty():
+                    self.write()  # all that is done in one go: 1.08 times the lines a second
+                    many.kept = 0
                 self.show_progress()
         finally:
             if heeded:
