@@ -32,6 +32,7 @@ from smasync import (
     Response,
     TransportError,
     UrllibTransport,
+    ascii_host,
 )
 
 MIB = 1 << 20
@@ -827,6 +828,42 @@ def test_a_name_that_there_is_not_is_final(transport):
     error = failure(transport, get(f"https://{NOWHERE}"), "connect", sent=False)
     assert error.retryable == (resolver.value.errno == socket.EAI_AGAIN)
     assert NOWHERE in str(error) and "check the region" in str(error)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [pytest.param("a" * 64, id="too long"), "", pytest.param("b\u00fccher", id="beyond ASCII")],
+)
+def test_a_name_that_cannot_be_is_not_found_like_any_other(transport, label):
+    failure(transport, get(f"http://www.{label}.invalid"), "connect", sent=False)
+
+
+@pytest.mark.parametrize("name", ["localhost", "::1", "xn--bcher-kva.example"])
+def test_a_plain_hosts_name_is_looked_up_without_unicodes_tables(name):
+    assert ascii_host(name) == name.encode()
+
+
+@pytest.mark.parametrize("name", ["b\u00fccher.example", "", None])
+def test_any_other_hosts_name_is_left_to_the_standard_library(name):
+    assert ascii_host(name) == (name or "")
+
+
+def test_a_call_over_tls_loads_no_unicode_tables(tls_server):
+    program = f"""
+import sys
+from smasync import Request, UrllibTransport
+transport = UrllibTransport(environ={{}}, ca_bundle={tls_server.ca_bundle!r})
+body = transport(Request("GET", {tls_server.url + "/bucket/key"!r}, (), b"")).body
+print(body.decode(), "encodings.idna" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(smasync.__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "hello world False\n", done.stderr
 
 
 @pytest.fixture
