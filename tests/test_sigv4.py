@@ -6,6 +6,7 @@ The properties hold a signer against the verifier of `emulator`, which was writt
 from __future__ import annotations
 
 import hashlib
+import hmac
 import random
 import re
 from urllib.parse import quote, unquote
@@ -490,6 +491,11 @@ def test_a_request_is_not_changed_by_signing():
     assert request == copy
     assert signed.request != request
     assert ("X-Test", "  a  ") in signed.request.headers
+
+
+@given(key=st.binary(max_size=200), text=st.text(letters))
+def test_hmac_is_that_of_the_standard_library(key, text):
+    assert smasync.hmac_sha256(key, text) == hmac.digest(key, text.encode(), "sha256")
 
 
 def test_signing_key_is_derived_through_date_region_and_service():

@@ -36,7 +36,6 @@ MAX_COLUMNS, MAX_TABLE_COLUMNS = 99, 110
 PURE_NAMES = {"allocate_lock", "annotations"}
 PURE_IMPORTS = {
     "hashlib",
-    "hmac",
     "ipaddress.IPv6Address",
     "difflib",
     "re",
