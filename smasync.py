@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
     from threading import Thread
     from typing import Any, BinaryIO, Protocol, Union
@@ -873,7 +873,7 @@ GIL_BYTES = 2047  # at once; for more hashlib lets go of the GIL, and waits for 
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
 
 # Not signed: what a proxy, or the HTTP library below us, may add, change or take away; nor are
-# proxy-* (see header_order) and a length of zero (see canonical_headers).
+# proxy-* and a length of zero (see Outline).
 UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
@@ -883,8 +883,8 @@ S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True
 # The signer's own headers: signing a request again replaces them.
 SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
 # What follows from the URL, from the headers' names and from the day's key is the same for most
-# requests of a program. So it is asked of a _Remembered: _start_of[a, b] is canonical_start(a, b),
-# but for the time that it takes.
+# requests of a program. So it is asked of a _Remembered: _key_of[a, b] is signing_key(a, b), but
+# for the time that it takes.
 
 
 def sign(
@@ -907,24 +907,22 @@ def sign(
     the token after signing. `payload_hash`, in hex or "UNSIGNED-PAYLOAD", saves hashing the body.
     """
     payload_hash = payload_hash or (_payload_hash(request.body) if request.body else EMPTY_HASH)
-    headers, token = _without_signature(request, sign_body), _token(credentials)
-    headers.append(("X-Amz-Date", timestamp))
+    own, token = [("X-Amz-Date", timestamp)], _token(credentials)
     if sign_body:
-        headers.append(("X-Amz-Content-Sha256", payload_hash))
-    headers += token if sign_session_token else []
-    canonical, signed_headers = _canonical_request(
-        request.method, request.url, headers, payload_hash, double_encode, normalize_path
-    )
-    scope = _scope_of[timestamp, region, service]
+        own.append(("X-Amz-Content-Sha256", payload_hash))
+    own += token if sign_session_token else []
+    outline, headers = _outlined(request, own, double_encode, normalize_path)
+    canonical, signed_headers = outline.filled(headers, payload_hash)
+    scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = _signature(credentials, scope, to_sign)
+    signature = hmac_sha256(_key_of[credentials.secret_access_key, scope], to_sign).hex()
     authorization = (
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
         f"SignedHeaders={signed_headers}, Signature={signature}"
     )
     headers += [] if sign_session_token else token
     headers.append(("Authorization", authorization))
-    request = Request(request.method, request.url, tuple(headers), request.body)
+    request = Request(request.method, request.url, outline.sent(headers), request.body)
     return Signed(request, canonical, to_sign, signature)
 
 
@@ -933,27 +931,14 @@ def _token(credentials: Credentials) -> list[tuple[str, str]]:
     return [("X-Amz-Security-Token", token)] if token else []
 
 
-def _without_signature(request: Request, sign_body: bool = False) -> list[tuple[str, str]]:
-    """The headers without those of an earlier signature, and with the Host that will be sent."""
-    has_host, is_signed, _ = _traits_of[tuple([name for name, _ in request.headers])]
-    headers = list(request.headers)
-    if is_signed:
-        replaced = SIGNER_HEADERS | ({"x-amz-content-sha256"} if sign_body else set())
-        headers = [pair for pair in headers if pair[0].lower() not in replaced]
-    if not has_host:
-        headers.insert(0, ("Host", _parts_of[request.url,][0]))
-    return headers
-
-
-def header_traits(*names: str) -> tuple[bool, bool, bool]:
-    """Whether there is a Host, whether there is a signature, and whether all can be names."""
-    text, found = "".join(names), {name.lower() for name in names}
-    is_signed = not found.isdisjoint({*SIGNER_HEADERS, "x-amz-content-sha256"})
-    printable = text.isascii() and text.isprintable()
-    return "host" in found, is_signed, printable and all(names) and not {" ", ":"} & set(text)
-
-
-_traits_of = _Remembered(header_traits)
+def _outlined(
+    request: Request, own: list[tuple[str, str]], double_encode: bool, normalize_path: bool
+) -> tuple[Outline, list[tuple[str, str]]]:
+    """The outline of a request with the signer's own headers, and all the headers."""
+    headers = [*request.headers, *own]
+    names = tuple([name for name, _ in headers])
+    known = (request.method, request.url, names, len(own), double_encode, normalize_path)
+    return _outline_of[known], headers
 
 
 def _payload_hash(body: RequestBody) -> str:
@@ -987,27 +972,79 @@ def canonical_request(
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
     """
     pairs = list(headers)
-    return _canonical_request(method, url, pairs, payload_hash, double_encode, normalize_path)[0]
+    names = tuple([name for name, _ in pairs])
+    outline = Outline(method, url, names, None, double_encode, normalize_path)
+    return outline.filled(pairs, payload_hash)[0]
 
 
-def _canonical_request(
-    method: str, url: str, headers: Sequence[tuple[str, str]], payload_hash: str,
-    double_encode: bool, normalize_path: bool,
-) -> tuple[str, str]:  # fmt: skip
-    """The same with the line that names the signed headers, which Authorization has too."""
-    start = _start_of[method, url, double_encode, normalize_path]
-    lines, signed_headers = canonical_headers(headers)
-    return f"{start}\n{lines}\n{signed_headers}\n{payload_hash}", signed_headers
+class Outline:
+    """A canonical request with a gap for each value: what follows from all but the values.
+
+    The last `own` of the names are the signer's. They replace those of an earlier signature, and
+    with them goes a Host; None stands for no signer, where all names are taken as they are.
+    """
+
+    def __init__(
+        self, method: str, url: str, names: tuple[str, ...], own: int | None,
+        double_encode: bool = True, normalize_path: bool = True,
+    ) -> None:  # fmt: skip
+        host, path, query = split_url(url)
+        path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
+        self.start = f"{method}\n{path}\n{canonical_query(query)}"
+        lower = [name.lower() for name in names]
+        first = len(names) if own is None else len(names) - own
+        replaced = () if own is None else SIGNER_HEADERS.union(lower[first:])
+        self.dropped = [place for place in range(first) if lower[place] in replaced]
+        self.host: Headers = () if own is None or "host" in lower else (("Host", host),)
+        lower += ["host"] * len(self.host)
+        order = sorted(
+            (name, place) for place, name in enumerate(lower) if place not in self.dropped
+        )
+        order = [pair for pair in order if pair[0] not in UNSIGNED_HEADERS]
+        order = [pair for pair in order if not pair[0].startswith("proxy-")]
+        self.length = max([place for name, place in order if name == "content-length"] or [-1])
+        without = [pair for pair in order if pair[1] != self.length]
+        self.gaps, self.gaps_without_length = gaps_in(order), gaps_in(without)
+
+    def filled(self, headers: list[tuple[str, str]], payload_hash: str) -> tuple[str, str]:
+        """The canonical request of these headers, and the names of those that are signed."""
+        headers = [*headers, *self.host]
+        gaps, signed_headers = self.gaps
+        if self.length >= 0 and headers[self.length][1] == "0":  # proxies may drop or add it
+            gaps, signed_headers = self.gaps_without_length
+        parts = []
+        for text, place in gaps:
+            value = headers[place][1]
+            parts.append(text)
+            parts.append(one_spaced(value) if " " in value or "\n" in value else value)
+        lines = "".join(parts)
+        if "\t" in lines or "\r" in lines or "\v" in lines or "\f" in lines:  # hardly ever
+            lines = "".join([text + one_spaced(headers[place][1]) for text, place in gaps])
+        return f"{self.start}{lines}\n\n{signed_headers}\n{payload_hash}", signed_headers
+
+    def sent(self, headers: list[tuple[str, str]]) -> Headers:
+        """The headers with their Host, and without those of an earlier signature."""
+        if self.dropped:
+            headers = [pair for place, pair in enumerate(headers) if place not in self.dropped]
+        return (*self.host, *headers)
 
 
-def canonical_start(method: str, url: str, double_encode: bool, normalize_path: bool) -> str:
-    """The three lines above the headers: method, path and query."""
-    _, path, query = split_url(url)
-    path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
-    return f"{method}\n{path}\n{canonical_query(query)}"
+_outline_of = _Remembered(Outline)
 
 
-_start_of = _Remembered(canonical_start)
+def gaps_in(order: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], str]:
+    """What stands before each value, with the value's place, and the names joined by ";".
+
+    Values of one name are joined by ",", in their order.
+
+    >>> gaps_in([("x-a", 1), ("x-b", 0), ("x-b", 2)])
+    ([('\\nx-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b')
+    """
+    gaps, signed = [], [""]
+    for name, place in order:
+        gaps.append(("," if name == signed[-1] else f"\n{name}:", place))
+        signed += [name] if name != signed[-1] else []
+    return gaps, ";".join(signed[1:])
 
 
 def split_url(url: str) -> tuple[str, str, str]:
@@ -1024,9 +1061,6 @@ def split_url(url: str) -> tuple[str, str, str]:
     host, _, path = rest.partition("/")
     default_port = ":443" if scheme == "https" else ":80"
     return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
-
-
-_parts_of = _Remembered(split_url)
 
 
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
@@ -1068,28 +1102,6 @@ def _encode_again(text: str) -> str:
     return uri_encode(unquote_to_bytes(text))
 
 
-def canonical_headers(headers: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """The signed headers as lines "name:value", sorted by name, and their names joined by ";".
-
-    Values of one name are joined by ",", in their order.
-
-    >>> canonical_headers([("X-B", "2"), ("X-A", " 1  1 "), ("X-B", "3"), ("User-Agent", "me")])
-    ('x-a:1 1\\nx-b:2,3\\n', 'x-a;x-b')
-    """
-    names = tuple([name for name, _ in headers])
-    order, signed_headers, length = _order_of[names, -1]
-    if length >= 0 and headers[length][1] == "0":  # as in the SDKs: proxies may drop or add it
-        order, signed_headers, _ = _order_of[names, length]
-    parts = []  # each start has the line break before it, so that "\n" is sought in values alone
-    for start, place in order:
-        value = headers[place][1]
-        parts.append(start + (one_spaced(value) if " " in value or "\n" in value else value))
-    text = "".join(parts)
-    if "\t" in text or "\r" in text or "\v" in text or "\f" in text:  # rare: sought in one go
-        text = "".join([start + one_spaced(headers[place][1]) for start, place in order])
-    return f"{text}\n" if order else "", signed_headers
-
-
 def one_spaced(value: str) -> str:
     """The value without white space at its ends, and one space for each run of it within.
 
@@ -1097,29 +1109,6 @@ def one_spaced(value: str) -> str:
     'a b\xa0'
     """
     return b" ".join(value.encode().split()).decode()  # no white space but ASCII's
-
-
-def header_order(names: tuple[str, ...], left_out: int) -> tuple[list[tuple[str, int]], str, int]:
-    """What goes before each signed value (its line's beginning, or "," before a name's next one),
-    with the value's place; the names joined by ";"; where Content-Length is, or -1.
-
-    >>> header_order(("X-B", "X-A", "X-B", "User-Agent"), left_out=-1)
-    ([('x-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b', -1)
-    """
-    order, signed, length = [], [""], -1
-    for name, place in sorted([(name.lower(), place) for place, name in enumerate(names)]):
-        if name in UNSIGNED_HEADERS or name.startswith("proxy-") or place == left_out:
-            continue
-        length = place if name == "content-length" else length
-        if name != signed[-1]:
-            order.append((f"\n{name}:" if signed[1:] else f"{name}:", place))
-            signed.append(name)
-        else:
-            order.append((",", place))
-    return order, ";".join(signed[1:]), length
-
-
-_order_of = _Remembered(header_order)
 
 
 # Each byte's own character when that is unreserved, "%XX" otherwise.
@@ -1146,16 +1135,21 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
     >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
     '20150830/us-east-1/sagemaker/aws4_request'
     """
-    day, clock = timestamp[:8], timestamp[9:15]
-    digits = day + clock
-    if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
+    day, form = timestamp[:8], timestamp[8::7]
+    digits = day + timestamp[9:15]
+    if len(timestamp) != 16 or form != "TZ" or not (digits.isascii() and digits.isdigit()):
         raise ParamValidationError(
             f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
         )
+    scope: str = _scope_of[day, region, service]
+    return scope
+
+
+def _day_scope(day: str, region: str, service: str) -> str:
     return f"{day}/{check_region(region)}/{service}/aws4_request"
 
 
-_scope_of = _Remembered(credential_scope)
+_scope_of = _Remembered(_day_scope)
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
@@ -1167,11 +1161,6 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
     for start in range(GIL_BYTES, len(text), GIL_BYTES):
         digest.update(text[start : start + GIL_BYTES])
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest.hexdigest()}"
-
-
-def _signature(credentials: Credentials, scope: str, to_sign: str) -> str:
-    """The HMAC of the string under the signing key, in hex."""
-    return hmac_sha256(_key_of[credentials.secret_access_key, scope], to_sign).hex()
 
 
 def signing_key(secret_access_key: str, scope: str) -> bytes:
@@ -1231,25 +1220,25 @@ def presign(
     """
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
-    scope, headers = credential_scope(timestamp, region, service), _without_signature(request)
+    scope, token = credential_scope(timestamp, region, service), _token(credentials)
+    outline, headers = _outlined(request, [], double_encode, normalize_path)
     query = [
         ("X-Amz-Algorithm", ALGORITHM),
         ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
         ("X-Amz-Date", timestamp),
         ("X-Amz-Expires", str(expires)),
-        ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
+        ("X-Amz-SignedHeaders", outline.filled(headers, "")[1]),
     ]
-    token = _token(credentials)
     url = _with_query(request.url, query + token if sign_session_token else query)
     canonical = canonical_request(
-        request.method, url, headers, payload_hash or _payload_hash(request.body),
+        request.method, url, outline.sent(headers), payload_hash or _payload_hash(request.body),
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
     to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = _signature(credentials, scope, to_sign)
+    signature = hmac_sha256(_key_of[credentials.secret_access_key, scope], to_sign).hex()
     url = _with_query(url, [] if sign_session_token else token)
     url = _with_query(url, [("X-Amz-Signature", signature)])
-    signed = Request(request.method, url, tuple(headers), request.body)
+    signed = Request(request.method, url, outline.sent(headers), request.body)
     return Signed(signed, canonical, to_sign, signature)
 
 
@@ -2441,7 +2430,7 @@ def _pieces(start: bytes, body: Callable[[], BinaryIO]) -> Iterator[bytes]:
 
 def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
-    has_host, _, are_names = _traits_of[tuple([name for name, _ in headers])]
+    has_host, are_names = _traits_of[tuple([name for name, _ in headers])]
     headers = headers if has_host else (("Host", host), *headers)
     lines = list(map(": ".join, headers))
     text = "".join(lines)  # one look at all of it takes less time than one at each line
@@ -2450,6 +2439,16 @@ def head(method: str, target: str, headers: Headers, host: str) -> bytes:
         for (name, _), line in zip(headers, lines):
             check_line(f"header {name!r}", line, r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*")
     return "\r\n".join([_request_line_of[method, target], *lines, "", ""]).encode()
+
+
+def header_traits(*names: str) -> tuple[bool, bool]:
+    """Whether there is a Host, and whether all can be names of headers."""
+    text = "".join(names)
+    plain = text.isascii() and text.isprintable() and not {" ", ":"} & set(text)
+    return "host" in map(str.lower, names), plain and all(names)
+
+
+_traits_of = _Remembered(header_traits)
 
 
 def check_line(what: str, line: str, form: str) -> str:
