@@ -534,9 +534,10 @@ def serialize(
         raise ParamValidationError(
             f"Parameter validation failed:{listed}", problems=tuple(problems)
         )
-    headers = [
-        (HEADERS[name], str(value).strip(" ")) for name, value in values.items() if name in HEADERS
-    ]
+    headers = []
+    for name, value in values.items():
+        if name in HEADERS:
+            headers.append((HEADERS[name], str(value).strip(" ")))
     body: bytes = values.get("Body", b"")
     if body:
         headers.append(("Content-Type", "application/octet-stream"))
@@ -1325,12 +1326,10 @@ def deserialize(response: Response) -> dict[str, Any]:
 
 def _metadata(response: Response) -> dict[str, Any]:
     """What boto3 has as ResponseMetadata."""
-    headers = {name.lower(): value for name, value in response.headers}
-    if len(headers) < len(response.headers):  # a header that comes twice has both values
-        headers = {}
-        for name, value in response.headers:
-            name = name.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {
         "RequestId": next(filter(None, map(headers.get, REQUEST_ID_HEADERS)), ""),
         "HTTPStatusCode": response.status,
@@ -1342,7 +1341,7 @@ def _metadata(response: Response) -> dict[str, Any]:
 def _json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object that the body is, or None for anything else."""
     try:
-        text = body.decode().lstrip("\ufeff").strip(" \t\r\n")
+        text = body.decode().strip("\ufeff \t\r\n")
         value, end = _read_json[()](text)
     except (ValueError, RecursionError):
         return None
