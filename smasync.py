@@ -1041,11 +1041,12 @@ def gaps_in(order: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], str]:
     >>> gaps_in([("x-a", 1), ("x-b", 0), ("x-b", 2)])
     ([('\\nx-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b')
     """
-    gaps, signed = [], [""]
+    gaps = []
+    signed: list[str] = []
     for name, place in order:
-        gaps.append(("," if name == signed[-1] else f"\n{name}:", place))
-        signed += [name] if name != signed[-1] else []
-    return gaps, ";".join(signed[1:])
+        gaps.append(("," if signed[-1:] == [name] else f"\n{name}:", place))
+        signed += [name] if signed[-1:] != [name] else []
+    return gaps, ";".join(signed)
 
 
 def split_url(url: str) -> tuple[str, str, str]:
