@@ -562,7 +562,12 @@ def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], l
         if member is None:
             problems.append(_unknown(name))
             continue
-        if limits and type(value) is str and _is_right(member, value):
+        if (  # nearly all texts are right: found out at once, and without a call
+            limits and type(value) is str and member.type == "string"
+            and member.minimum <= len(value) <= member.maximum
+            and value.isascii() and value.isprintable() and value[:1] > " " < value[-1:]
+            and (not member.pattern or _pattern_of[member.pattern,].fullmatch(value))
+        ):  # fmt: skip
             values[name] = value
             continue
         if member.minimum == 0 and isinstance(value, str) and not value.strip(" "):
@@ -580,14 +585,6 @@ def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], l
         given = "both were given" if "Body" in values else "neither was given"
         problems.append(f"Body, InputLocation: exactly one of the two is required; {given}")
     return values, problems
-
-
-def _is_right(member: Member, value: str) -> bool:
-    """Whether a text can go out as it is. Nearly all can, and to look further takes as long again
-    as the rest of the call's checks."""
-    fits = member.minimum <= len(value) <= member.maximum and value[:1] > " " < value[-1:]
-    plain = fits and member.type == "string" and value.isascii() and value.isprintable()
-    return plain and (not member.pattern or bool(_pattern_of[member.pattern,].fullmatch(value)))
 
 
 def _unknown(name: object) -> str:
@@ -912,7 +909,10 @@ def sign(
     if sign_body:
         own.append(("X-Amz-Content-Sha256", payload_hash))
     own += token if sign_session_token else []
-    outline, headers = _outlined(request, own, double_encode, normalize_path)
+    headers = [*request.headers, *own]
+    names = tuple([name for name, _ in headers])
+    known = (request.method, request.url, names, len(own), double_encode, normalize_path)
+    outline: Outline = _outline_of[known]
     canonical, signed_headers = outline.filled(headers, payload_hash)
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
@@ -930,16 +930,6 @@ def sign(
 def _token(credentials: Credentials) -> list[tuple[str, str]]:
     token = credentials.session_token
     return [("X-Amz-Security-Token", token)] if token else []
-
-
-def _outlined(
-    request: Request, own: list[tuple[str, str]], double_encode: bool, normalize_path: bool
-) -> tuple[Outline, list[tuple[str, str]]]:
-    """The outline of a request with the signer's own headers, and all the headers."""
-    headers = [*request.headers, *own]
-    names = tuple([name for name, _ in headers])
-    known = (request.method, request.url, names, len(own), double_encode, normalize_path)
-    return _outline_of[known], headers
 
 
 def _payload_hash(body: RequestBody) -> str:
@@ -1225,14 +1215,14 @@ def presign(
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
     scope, token = credential_scope(timestamp, region, service), _token(credentials)
-    outline, headers = _outlined(request, [], double_encode, normalize_path)
+    headers, names = list(request.headers), tuple([name for name, _ in request.headers])
+    outline = Outline(request.method, request.url, names, 0, double_encode, normalize_path)
     query = [
         ("X-Amz-Algorithm", ALGORITHM),
         ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
-        ("X-Amz-Date", timestamp),
-        ("X-Amz-Expires", str(expires)),
+        ("X-Amz-Date", timestamp), ("X-Amz-Expires", str(expires)),
         ("X-Amz-SignedHeaders", outline.filled(headers, "")[1]),
-    ]
+    ]  # fmt: skip
     url = _with_query(request.url, query + token if sign_session_token else query)
     canonical = canonical_request(
         request.method, url, outline.sent(headers), payload_hash or _payload_hash(request.body),
@@ -1292,7 +1282,6 @@ LOCATION_HEADERS = {
     "OutputLocation": "x-amzn-sagemaker-outputlocation",
     "FailureLocation": "x-amzn-sagemaker-failurelocation",
 }
-REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
 MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: any message fits, and no flood
 
 
@@ -1334,7 +1323,9 @@ def _metadata(response: Response) -> dict[str, Any]:
         name = name.lower()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return {
-        "RequestId": next(filter(None, map(headers.get, REQUEST_ID_HEADERS)), ""),
+        "RequestId": headers.get("x-amzn-requestid")
+        or headers.get("x-amz-requestid")
+        or headers.get("x-amz-request-id", ""),
         "HTTPStatusCode": response.status,
         "HTTPHeaders": headers,
         "RetryAttempts": 0,
@@ -1571,9 +1562,8 @@ class RetryQuota:
 
     def refund(self, cost: int) -> None:
         """After a success: give back what its last retry cost, or 1 when it had none."""
-        if self.available < QUOTA:  # a quota that is full, as it mostly is, needs no lock
-            with self._lock:
-                self.available = min(QUOTA, self.available + (cost or 1))
+        with self._lock:
+            self.available = min(QUOTA, self.available + (cost or 1))
 
 
 class Pace:
@@ -3205,19 +3195,10 @@ class _Call:
         retry_sent: bool = True, retry_throttled: bool = True,
     ) -> None:  # fmt: skip
         self.operation, self.request, self.sdk_headers = operation, request, sdk_headers
-        self.read, self.signing = read, signing
-        self.deadline, self.sink = deadline, sink
+        self.read, self.signing, self.deadline = read, signing, deadline
         self.retry_sent, self.retry_throttled = retry_sent, retry_throttled
         self.skew = 0.0  # that the last attempt was signed with
-
-    def options(self, monotonic: Callable[[], float]) -> dict[str, Any]:
-        """What the transport is told beside the request."""
-        options: dict[str, Any] = {}
-        if self.deadline < NEVER:
-            options["timeout"] = max(self.deadline - monotonic(), 0.001)
-        if self.sink is not None:
-            options["sink"] = self.sink
-        return options
+        self.options: dict[str, Any] = {} if sink is None else {"sink": sink}  # of the transport
 
 
 class Client:
@@ -3535,7 +3516,8 @@ class Client:
                     raise
                 self._sleep(delay)
             else:
-                self._quota.refund(cost)
+                if self._quota.available < QUOTA:  # a full one, as it mostly is, needs no lock
+                    self._quota.refund(cost)
                 return answer
 
     def _attempt(
@@ -3553,7 +3535,9 @@ class Client:
         attempts.append(entry)
         metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
         try:
-            response = self._transport(signed.request, **call.options(self._monotonic))
+            if call.deadline < NEVER:
+                call.options["timeout"] = max(call.deadline - self._monotonic(), 0.001)
+            response = self._transport(signed.request, **call.options)
             received_at = self._clock()
             if log:
                 headers = without_secrets(response.headers, credentials.secrets())
@@ -3574,26 +3558,22 @@ class Client:
             entry["Seconds"] = self._monotonic() - started
         entry["Outcome"] = str(response.status)
         known = answer["ResponseMetadata"]
-        known.update(metadata)
-        known.update(self._timing(known["HTTPHeaders"], sent_at, received_at))
+        known.update(metadata, **self._timing(known["HTTPHeaders"], sent_at, received_at))
         return answer
 
     def _sdk_headers(self, invocation: str | None = None) -> Headers:
-        """What all attempts of a call have beside what says what is wanted."""
-        trace = trace_header(self._settings.environ) if self._in_lambda else ()
-        return (
-            ("amz-sdk-invocation-id", invocation or self._invocation_id()),
-            ("User-Agent", self._user_agent), *trace,
-        )  # fmt: skip
+        """What all attempts of a call have beside what says what is wanted.
 
-    def _invocation_id(self) -> str:
-        """A UUID that no other call has, nor one of a process that is a copy of this one.
-
-        Time, process, family and count: to ask the system for random bytes each time would let go
-        of the interpreter's lock, for which many threads may be waiting.
+        The invocation's id is a UUID that no other call has, nor one of a process that is a copy
+        of this one: time, process, family and count. To ask the system for random bytes each time
+        would let go of the interpreter's lock, for which many threads may be waiting.
         """
         time, process = int(self._clock() * 1e6) & 0xFFFFFFFF, os.getpid() & 0xFFFF
-        return f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
+        own = f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
+        trace = trace_header(self._settings.environ) if self._in_lambda else ()
+        return (
+            ("amz-sdk-invocation-id", invocation or own), ("User-Agent", self._user_agent), *trace,
+        )  # fmt: skip
 
     def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
         """One attempt's request, signed for the time that the service has."""
