@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from logging import Logger
     from threading import Thread
     from typing import Any, BinaryIO, Protocol, Union
@@ -909,11 +909,10 @@ def sign(
     if sign_body:
         own.append(("X-Amz-Content-Sha256", payload_hash))
     own += token if sign_session_token else []
-    headers = [*request.headers, *own]
-    names = tuple([name for name, _ in headers])
-    known = (request.method, request.url, names, len(own), double_encode, normalize_path)
-    outline: Outline = _outline_of[known]
-    canonical, signed_headers = outline.filled(headers, payload_hash)
+    start, host = _start_of[request.method, request.url, double_encode, normalize_path]
+    headers = [("Host", host), *request.headers, *own]
+    outline: Outline = _outline_of[tuple([name for name, _ in headers]), len(own)]
+    canonical, signed_headers = outline.filled(start, headers, payload_hash)
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = hmac_of(_states_of[credentials.secret_access_key, scope], to_sign).hex()
@@ -963,46 +962,52 @@ def canonical_request(
     e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
     """
     pairs = list(headers)
-    names = tuple([name for name, _ in pairs])
-    outline = Outline(method, url, names, None, double_encode, normalize_path)
-    return outline.filled(pairs, payload_hash)[0]
+    start, _ = canonical_start(method, url, double_encode, normalize_path)
+    return Outline([name for name, _ in pairs], None).filled(start, pairs, payload_hash)[0]
+
+
+def canonical_start(
+    method: str, url: str, double_encode: bool, normalize_path: bool
+) -> tuple[str, str]:
+    """The three lines above the headers, method, path and query; and what Host says."""
+    host, path, query = split_url(url)
+    path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
+    return f"{method}\n{path}\n{canonical_query(query)}", host
+
+
+_start_of = _Remembered(canonical_start)
 
 
 class Outline:
-    """A canonical request with a gap for each value: what follows from all but the values.
+    """The canonical headers with a gap for each value: what follows from the names alone.
 
-    `start` has method, path and query, `gaps` what stands before which header's value; `length`
-    is the place of Content-Length, which is not signed when it is 0. The last `own` of the names
-    are the signer's: they replace those of an earlier signature, in the places `dropped`, and go
-    with a `host`. None stands for no signer, where all names are taken as they are. Made anew
-    each time, it would make a signature take three times as long.
+    `gaps` has what stands before which header's value; `length` is the place of Content-Length,
+    which is not signed when it is 0. The first name and the last `own` ones are the signer's: a
+    Host, which counts unless there is another (then `first` is 1), and what replaces the headers
+    of an earlier signature, in the places `dropped`. None stands for no signer, where all names
+    are taken as they are. Made anew each time, it would triple the time of a signature.
     """
 
-    def __init__(
-        self, method: str, url: str, names: tuple[str, ...], own: int | None,
-        double_encode: bool = True, normalize_path: bool = True,
-    ) -> None:  # fmt: skip
-        host, path, query = split_url(url)
-        path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
-        self.start = f"{method}\n{path}\n{canonical_query(query)}"
+    def __init__(self, names: Sequence[str], own: int | None) -> None:
         lower = [name.lower() for name in names]
-        first = len(names) if own is None else len(names) - own
-        replaced = () if own is None else SIGNER_HEADERS.union(lower[first:])
-        self.dropped = [place for place in range(first) if lower[place] in replaced]
-        self.host: Headers = () if own is None or "host" in lower else (("Host", host),)
-        lower += ["host"] * len(self.host)
-        order = sorted(
-            (name, place) for place, name in enumerate(lower) if place not in self.dropped
-        )
+        self.first = 1 if own is not None and "host" in lower[1:] else 0
+        self.dropped: list[int] = []
+        if own is not None:
+            end = len(names) - own
+            replaced = SIGNER_HEADERS.union(lower[end:])
+            self.dropped = [place for place in range(1, end) if lower[place] in replaced]
+        kept = [place for place in range(self.first, len(lower)) if place not in self.dropped]
+        order = sorted((lower[place], place) for place in kept)
         order = [pair for pair in order if pair[0] not in UNSIGNED_HEADERS]
         order = [pair for pair in order if not pair[0].startswith("proxy-")]
         self.length = max([place for name, place in order if name == "content-length"] or [-1])
         without = [pair for pair in order if pair[1] != self.length]
         self.gaps, self.gaps_without_length = gaps_in(order), gaps_in(without)
 
-    def filled(self, headers: list[tuple[str, str]], payload_hash: str) -> tuple[str, str]:
+    def filled(
+        self, start: str, headers: list[tuple[str, str]], payload_hash: str
+    ) -> tuple[str, str]:
         """The canonical request of these headers, and the names of those that are signed."""
-        headers = [*headers, *self.host]
         gaps, signed_headers = self.gaps
         if self.length >= 0 and headers[self.length][1] == "0":  # proxies may drop or add it
             gaps, signed_headers = self.gaps_without_length
@@ -1014,13 +1019,13 @@ class Outline:
         lines = "".join(parts)
         if "\t" in lines or "\r" in lines or "\v" in lines or "\f" in lines:  # hardly ever
             lines = "".join([text + one_spaced(headers[place][1]) for text, place in gaps])
-        return f"{self.start}{lines}\n\n{signed_headers}\n{payload_hash}", signed_headers
+        return f"{start}{lines}\n\n{signed_headers}\n{payload_hash}", signed_headers
 
     def sent(self, headers: list[tuple[str, str]]) -> Headers:
-        """The headers with their Host, and without those of an earlier signature."""
+        """The headers that count."""
         if self.dropped:
             headers = [pair for place, pair in enumerate(headers) if place not in self.dropped]
-        return (*self.host, *headers)
+        return tuple(headers[self.first :])
 
 
 _outline_of = _Remembered(Outline)
@@ -1218,13 +1223,13 @@ def presign(
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
     scope, token = credential_scope(timestamp, region, service), _token(credentials)
-    headers, names = list(request.headers), tuple([name for name, _ in request.headers])
-    outline = Outline(request.method, request.url, names, 0, double_encode, normalize_path)
+    headers = [("Host", split_url(request.url)[0]), *request.headers]
+    outline = Outline([name for name, _ in headers], 0)
     query = [
         ("X-Amz-Algorithm", ALGORITHM),
         ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
         ("X-Amz-Date", timestamp), ("X-Amz-Expires", str(expires)),
-        ("X-Amz-SignedHeaders", outline.filled(headers, "")[1]),
+        ("X-Amz-SignedHeaders", outline.filled("", headers, "")[1]),
     ]  # fmt: skip
     url = _with_query(request.url, query + token if sign_session_token else query)
     canonical = canonical_request(
