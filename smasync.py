@@ -1191,7 +1191,7 @@ def padded(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
 
 
 # A key is good for a day, and making it takes longer than the rest of a signature.
-_states_of = _Remembered(lambda secret, scope: padded(signing_key(secret, scope)))
+_states_of = _Remembered(lambda secret, scope: padded(signing_key(secret, scope)), limit=10)
 
 
 def hmac_of(states: tuple[hashlib._Hash, hashlib._Hash], text: str) -> bytes:
