@@ -462,7 +462,6 @@ def signed_headers(headers: Any) -> str:
 # that slept has to be woken, twice in each call. So row 5 has both on one core, where work alone
 # counts, and row 11 on two. More threads keep all cores awake, and are left to the system.
 
-
 TRIES = 3  # of each client in a round; the best of each figure counts
 CALLS = {
     # threads: calls of each thread
