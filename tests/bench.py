@@ -143,18 +143,22 @@ def read_request(sock: socket.socket, data: bytes) -> bytes | None:
     return data[size:]
 
 
+def cores() -> list[int]:
+    """Those that a process may be bound to; none where the system cannot do that."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
 @contextlib.contextmanager
 def on_core(number: int) -> Iterator[None]:
-    """Processes started within the block run on one core, where the system lets us choose."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(cores)[number % len(cores)]})
+    """Processes started within the block run on that core alone, where the system can do that."""
+    all_cores = cores()
+    if all_cores:
+        os.sched_setaffinity(0, [all_cores[number]])
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        if all_cores:
+            os.sched_setaffinity(0, all_cores)
 
 
 @contextlib.contextmanager
@@ -478,6 +482,8 @@ def one_thread(setting: Setting, number: int) -> Figures:
 
 
 def one_thread_apart(setting: Setting, number: int) -> Figures:
+    if len(cores()) < 2:
+        return {}
     with contextlib.ExitStack() as stack:
         with on_core(1):
             url = stack.enter_context(server())
