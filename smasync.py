@@ -562,7 +562,7 @@ def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], l
         if member is None:
             problems.append(_unknown(name))
             continue
-        if (  # nearly all texts are right: found out at once, and without a call
+        if (  # nearly all texts are right: seen at once, that takes a quarter off serialize
             limits and type(value) is str and member.type == "string"
             and member.minimum <= len(value) <= member.maximum
             and value.isascii() and value.isprintable() and value[:1] > " " < value[-1:]
@@ -1135,9 +1135,9 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
     >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
     '20150830/us-east-1/sagemaker/aws4_request'
     """
-    day, form = timestamp[:8], timestamp[8::7]
-    digits = day + timestamp[9:15]
-    if len(timestamp) != 16 or form != "TZ" or not (digits.isascii() and digits.isdigit()):
+    day, clock = timestamp[:8], timestamp[9:15]
+    digits = day + clock
+    if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
         raise ParamValidationError(
             f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
         )
@@ -1343,7 +1343,7 @@ def _metadata(response: Response) -> dict[str, Any]:
 def _json_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object that the body is, or None for anything else."""
     try:
-        text = body.decode().strip("\ufeff \t\r\n")
+        text = body.decode().lstrip("\ufeff").strip(" \t\r\n")
         value, end = _read_json[()](text)
     except (ValueError, RecursionError):
         return None
@@ -1570,8 +1570,9 @@ class RetryQuota:
 
     def refund(self, cost: int) -> None:
         """After a success: give back what its last retry cost, or 1 when it had none."""
-        with self._lock:
-            self.available = min(QUOTA, self.available + (cost or 1))
+        if self.available < QUOTA:  # a quota that is full, as it mostly is, needs no lock
+            with self._lock:
+                self.available = min(QUOTA, self.available + (cost or 1))
 
 
 class Pace:
@@ -3524,8 +3525,7 @@ class Client:
                     raise
                 self._sleep(delay)
             else:
-                if self._quota.available < QUOTA:  # a full one, as it mostly is, needs no lock
-                    self._quota.refund(cost)
+                self._quota.refund(cost)
                 return answer
 
     def _attempt(

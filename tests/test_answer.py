@@ -33,6 +33,7 @@ ANSWERS = {
     "header and no object": ((OUTPUT,), b"[1]", "OutputLocation"),
     "JSON alone": ((), b'{"InferenceId": "id-1"}', ""),
     "JSON with more": ((), b'{"InferenceId": "id-1", "New": {}}', ""),
+    "JSON after a BOM": ((), b'\xef\xbb\xbf {"InferenceId": "id-1"}\r\n', ""),
     "empty JSON": ((), b"{}", ""),
     "an id that is no text": ((OUTPUT,), b'{"InferenceId": 5}', "OutputLocation"),
     "headers in lower case": (
@@ -71,6 +72,7 @@ NOT_SAGEMAKER = {
     "text in quotes": b'"accepted"',
     "null": b"null",
     "half an object": b'{"InferenceId": "id',
+    "an object and a BOM": b'{"InferenceId": "id-1"}\xef\xbb\xbf',
     "deep": b'{"a":' * 10_000,
 }
 
