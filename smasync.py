@@ -14,34 +14,38 @@ MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
         )
         print(sagemaker.wait(accepted).body)
 
-The sections stand in the order of a request's journey:
+Four parts, each of which stands on those above it. Cut the file before the next part, and what is
+left works: a signer and serializer; with Part II, a client; with Part III, the whole job.
 
-    PART I: THE PROTOCOL (pure)
-     1. Errors
-     2. Values
+    PART I: THE PROTOCOL
+     1. Values
+     2. Signature Version 4
      3. The operation
-     4. Endpoints
-     5. Signature Version 4
-     6. Reading the answer
-     7. Retry decisions
-    PART II: THE WORLD
-     8. Settings
-     9. Transport
-    10. Credentials
-    11. Client
-    PART III: THE COMMAND LINE
-    12. Command line
+     4. Errors and answers
+     5. Retry decisions
+     6. Endpoints
+    PART II: THE CLIENT
+     7. Settings
+     8. Transport
+     9. Credentials
+    10. The client
+    PART III: THE WHOLE JOB
+    11. Input and result
+    12. Many
+    PART IV: THE COMMAND LINE
+    13. Command line
+    14. Bulk
 
-How to read it. Part I is arithmetic on text: nothing in it reads a clock, an environment, a file,
-a socket or a random number, so every line of it can be tried at a Python prompt. Who wants to know
-how a request is signed reads section 5 and then runs
+How to read it. Part I is pure: it reads no clock, environment, file, socket or random number, so
+you can try every line of it at a Python prompt. To learn how a request is signed, read section 2
+and then run
 
     python3 smasync.py explain --example --endpoint-name my-endpoint \\
         --input-location s3://my-bucket/in.json
 
-which prints each value of one signature in the order in which it is computed. Part II adds the
-effects, with the seams `environ`, `transport`, `clock`, `monotonic`, `sleep` and `random`.
-`python3 -m doctest smasync.py` is the self-test of a copy.
+which prints each value of one signature in the order in which it is computed. The parts below
+have the effects, behind the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep` and
+`random`. `python3 -m doctest smasync.py` is the self-test of a copy.
 
 What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries,
 and `aws login`.
@@ -54,23 +58,23 @@ import itertools
 import os
 import sys
 import time
-from _thread import allocate_lock, get_ident  # threading.Lock, without the rest of threading
+from collections import namedtuple
+from functools import lru_cache
+from threading import Lock
 
 # Imports that cost milliseconds stand in the functions that use them: over a bare interpreter
 # urllib.request costs some 45 ms, http.client 30, argparse 15, json 7, re 6, and hashlib 4 and as
 # many MiB. Type names are only ever read by type checkers (typing costs 9 ms).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import hashlib
     import http.client
-    import re
     import socket
     import ssl
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
     from threading import Thread
-    from typing import Any, BinaryIO, Protocol, Union
+    from typing import Any, BinaryIO, Protocol, Self, Union
 
     Headers = tuple[tuple[str, str], ...]
     RequestBody = Union[bytes, Callable[[], BinaryIO]]
@@ -83,25 +87,677 @@ if TYPE_CHECKING:
 
 
 __version__ = "0.1.0"
+
+# === PART I: THE PROTOCOL ====================================================
 __all__ = [
+    "Request", "Response", "Credentials", "Signed",
+    "sign", "presign", "canonical_request", "canonical_uri", "canonical_query",
+    "canonical_headers", "uri_encode", "credential_scope", "string_to_sign", "signing_key",
+    "INVOKE_ENDPOINT_ASYNC", "serialize",
     "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
     "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
-    "ResultTimeout", "Credentials", "Request", "Response", "Signed", "Result", "Outcome",
-    "INVOKE_ENDPOINT_ASYNC",
-    "serialize", "resolve_endpoint", "sign", "canonical_request", "uri_encode",
-    "credential_scope", "string_to_sign", "signing_key", "presign", "deserialize", "load_profiles",
-    "UrllibTransport", "resolve_credentials", "Client", "lambda_handler", "main",
+    "ResultTimeout", "deserialize",
+    "resolve_endpoint",
 ]  # fmt: skip
 
-# === PART I: THE PROTOCOL (pure) =============================================
-# --- 1. Errors ---------------------------------------------------------------
-# One base, and one class for each answer to "whose fault is it?": your call, your configuration,
-# your credentials, the way there, the service, the model. Each can be made from a message alone;
-# what is known beyond the message is an attribute, and a keyword when the error is made.
+# --- 1. Values ---------------------------------------------------------------
+# What the sections pass to each other: an HTTP request, the answer to one, the credentials that
+# sign a request, and a signed request with the working behind it. None of them can be changed;
+# signing a request makes a new one. Each has a repr that may go into a log: it shows no secret,
+# token, signature or body.
+
+
+class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
+    """An HTTP request, before or after it is signed.
+
+    `url` is as it goes over the wire, percent-encoded once. `headers` is a tuple of (name, value)
+    pairs, sent in this order. `body` is bytes, or a function that opens it anew as a binary file.
+
+    >>> Request("GET", "https://example.com/", (("Authorization", "AWS4-HMAC-SHA256 ..."),))
+    <Request GET https://example.com/, [('Authorization', '<hidden, 20 characters>')], body: 0 bytes>
+    """
+
+    __slots__ = ()
+    method: str
+    url: str
+    headers: Headers
+    body: RequestBody
+
+    def __repr__(self) -> str:
+        body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
+        url = self.url.partition("?")[0] + ("?…" if "?" in self.url else "")
+        return f"<Request {self.method} {url}, {shown_headers(self.headers)}, body: {body}>"
+
+
+HIDDEN_HEADERS = frozenset(
+    "authorization proxy-authorization x-amz-security-token x-amz-sso_bearer_token "
+    "x-aws-ec2-metadata-token x-amzn-sagemaker-custom-attributes".split()
+)
+
+
+def shown_headers(headers: Headers) -> list[tuple[str, str]]:
+    """The headers as a log may have them: the values of HIDDEN_HEADERS become their length."""
+    return [
+        (name, f"<hidden, {len(value)} characters>" if name.lower() in HIDDEN_HEADERS else value)
+        for name, value in headers
+    ]
+
+
+class Response(namedtuple("Response", "status headers body complete", defaults=[True])):
+    """The answer to a request.
+
+    `headers` is a tuple of (name, value) pairs. `body` is bytes; `complete` is False if it was
+    cut short, or is longer than the transport reads.
+    """
+
+    __slots__ = ()
+    status: int
+    headers: Headers
+    body: bytes
+    complete: bool
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """The value of the first header of that name, in any case."""
+        wanted = name.lower()
+        return next((value for name, value in self.headers if name.lower() == wanted), default)
+
+    def __repr__(self) -> str:
+        size = f"{len(self.body)} bytes{'' if self.complete else ', cut short'}"
+        return f"<Response {self.status}, {len(self.headers)} headers, {size}>"
+
+
+class Credentials:
+    """An access key: its id and its secret; if it is temporary, a session token and an expiry.
+
+    `expires_at` is in epoch seconds. Raises CredentialsError for text that cannot be a key. This
+    is no tuple, so that nothing that walks through tuples (json.dumps, say) prints the secret.
+
+    >>> Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    <Credentials AKIDEXAMPLE, no session token>
+    """
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None
+    expires_at: float | None
+    account_id: str | None
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        session_token: str | None = None,
+        expires_at: float | None = None,
+        account_id: str | None = None,
+    ) -> None:
+        self.__dict__.update(
+            access_key_id=checked_key("access_key_id", access_key_id),
+            secret_access_key=checked_key("secret_access_key", secret_access_key),
+            session_token=checked_key("session_token", session_token) if session_token else None,
+            expires_at=expires_at,
+            account_id=account_id,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Credentials.{name} cannot be set; make new Credentials")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credentials) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        token = "a" if self.session_token else "no"
+        return f"<Credentials {self.access_key_id}, {token} session token>"
+
+
+def checked_key(name: str, text: str) -> str:
+    """The text, if it is visible ASCII, as keys and tokens are; the error never quotes it."""
+    if not isinstance(text, str) or not text:
+        raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
+    wrong = [position for position, character in enumerate(text) if not "!" <= character <= "~"]
+    if wrong:
+        raise CredentialsError(
+            f"{name}: the character at position {wrong[0]} of {len(text)} is not one that keys "
+            "have; look for a line break or a space that was copied along"
+        )
+    return text
+
+
+class Signed(namedtuple("Signed", "request canonical_request string_to_sign signature")):
+    """A signed request, ready to be sent, and the working that led to its signature."""
+
+    __slots__ = ()
+    request: Request
+    canonical_request: str
+    string_to_sign: str
+    signature: str
+
+    def __repr__(self) -> str:
+        return f"<Signed {self.request!r}>"
+
+
+# --- 2. Signature Version 4 --------------------------------------------------
+# In: a request, credentials, region, service and time. Out: the signed request, and the working.
+# Both sides know the secret; only a signature made with it travels. The service writes the request
+# that it received in the same canonical form, signs that, and compares: if one byte differs, it
+# answers 403. sign() is the algorithm; the functions below it are its steps, in their order.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of no bytes
+# Not signed, nor is proxy-*: what a proxy or an HTTP library may add, change or drop on the way.
+UNSIGNED_HEADERS = frozenset(
+    "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
+    "te trailer upgrade keep-alive baggage traceparent tracestate".split()
+)
+SIGNER_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token"])
+MAX_EXPIRES_SECONDS = 604_800  # a week, for a presigned URL
+S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
+
+
+def sign(
+    request: Request,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    timestamp: str,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+    sign_body: bool = False,
+    sign_session_token: bool = True,
+    payload_hash: str | None = None,
+) -> Signed:
+    """The request with X-Amz-Date, X-Amz-Security-Token, Authorization and, if it has none, Host.
+
+    `timestamp` is "20150830T123600Z", in UTC. S3 wants `double_encode=False, normalize_path=False,
+    sign_body=True`; the last adds X-Amz-Content-Sha256. `sign_session_token=False` adds the token
+    after signing. `payload_hash` (hex, or "UNSIGNED-PAYLOAD") is used instead of the body's.
+    """
+    payload_hash = payload_hash or sha256_of(request.body)
+    token = session_token_of(credentials)
+    added = [("X-Amz-Date", timestamp)]
+    added += [("X-Amz-Content-Sha256", payload_hash)] if sign_body else []
+    added += token if sign_session_token else []
+    headers = headers_to_sign(request, added)
+
+    canonical = canonical_request(
+        request.method, request.url, headers, payload_hash,
+        double_encode=double_encode, normalize_path=normalize_path,
+    )  # fmt: skip
+    scope = credential_scope(timestamp, region, service)
+    to_sign = string_to_sign(timestamp, scope, canonical)
+    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+
+    headers += [] if sign_session_token else token
+    headers.append(("Authorization", (
+        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
+        f"SignedHeaders={signed_headers_in(canonical)}, Signature={signature}"
+    )))  # fmt: skip
+    return Signed(request._replace(headers=tuple(headers)), canonical, to_sign, signature)
+
+
+def sha256_of(body: RequestBody) -> str:
+    """The body's SHA-256 in hex. A stream is not read: raises ParamValidationError."""
+    import hashlib
+
+    if not isinstance(body, bytes):
+        raise ParamValidationError("payload_hash: is required when the body is a stream")
+    return hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
+
+
+def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
+    """Name and value of the session token, or nothing: long-term keys have none."""
+    token = credentials.session_token
+    return [("X-Amz-Security-Token", token)] if token else []
+
+
+def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The request's headers and the `added` ones, which replace those of an earlier signature."""
+    replaced = SIGNER_HEADERS.union([name.lower() for name, _ in added])
+    headers = [pair for pair in request.headers if pair[0].lower() not in replaced]
+    if "host" not in [name.lower() for name, _ in headers]:
+        headers.insert(0, ("Host", split_url(request.url)[0]))
+    return headers + added
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """The value of the Host header, the path and the query, each as it goes over the wire.
+
+    A port stays, unless it is the scheme's own: HTTP clients leave that one out. (urllib's
+    urlsplit drops tabs and line breaks; what is signed would not be what is sent.)
+
+    >>> split_url("https://example.com:443/a/b?c=d")
+    ('example.com', '/a/b', 'c=d')
+    """
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    rest, _, query = rest.partition("?")
+    host, _, path = rest.partition("/")
+    default_port = ":443" if scheme == "https" else ":80"
+    return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
+
+
+def canonical_request(
+    method: str,
+    url: str,
+    headers: Iterable[tuple[str, str]],
+    payload_hash: str,
+    *,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+) -> str:
+    """Step 1: the request in the one form that both sides can write down alike.
+
+    The empty line is the end of the canonical headers, each of which ends in a line break.
+
+    >>> print(canonical_request("GET", "https://example.com/a%20b?y=2&x=1",
+    ...                         [("Host", "example.com"), ("My-Header", " a   b ")], EMPTY_HASH))
+    GET
+    /a%2520b
+    x=1&y=2
+    host:example.com
+    my-header:a b
+    <BLANKLINE>
+    host;my-header
+    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+    """
+    _, path, query = split_url(url)
+    uri = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
+    lines, signed_headers = canonical_headers(headers)
+    return "\n".join([method, uri, canonical_query(query), lines, signed_headers, payload_hash])
+
+
+def signed_headers_in(canonical: str) -> str:
+    """The names of the signed headers: the last line but one of a canonical request."""
+    return canonical.rsplit("\n", 2)[1]
+
+
+def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
+    """The path, percent-encoded once more than on the wire, without empty and dot segments.
+
+    S3 alone takes the path as it is on the wire: it is the name of an object, dots and all.
+
+    >>> canonical_uri("/a/./b//../c%20d/")
+    '/a/c%2520d/'
+    >>> canonical_uri("/a/./b//../c%20d/", double_encode=False, normalize_path=False)
+    '/a/./b//../c%20d/'
+    """
+    if normalize_path and ("//" in path or "/." in path):
+        segments: list[str] = []
+        for segment in path.split("/"):
+            if segment == "..":
+                del segments[-1:]
+            elif segment not in ("", "."):
+                segments.append(segment)
+        path = "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
+    return uri_encode(path, safe="/") if double_encode else path
+
+
+def canonical_query(query: str) -> str:
+    """The parameters, names and values encoded anew, sorted by name and then by value.
+
+    >>> canonical_query("b=2&a=x%2fy&a=&flag")
+    'a=&a=x%2Fy&b=2&flag='
+    """
+    if not query:
+        return ""
+    from urllib.parse import unquote_to_bytes
+
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    encoded = sorted(
+        (uri_encode(unquote_to_bytes(name)), uri_encode(unquote_to_bytes(value)))
+        for name, _, value in pairs
+    )
+    return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
+    """The lines of the signed headers, sorted by name, and their names joined by ";".
+
+    Names are in lower case. Values of one name are joined by ",", in their order. White space at
+    the ends of a value goes, and a run of it within becomes one space: white space of ASCII, no
+    other. A Content-Length of 0 is not signed, since some proxies drop it and some add it.
+
+    >>> canonical_headers([("X-B", "2"), ("User-Agent", "me"), ("X-A", " 1   1 "), ("x-b", "3")])
+    ('x-a:1 1\\nx-b:2,3\\n', 'x-a;x-b')
+    """
+    values: dict[str, str] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+            continue
+        value = b" ".join(value.encode().split()).decode()  # bytes know white space of ASCII alone
+        values[name] = f"{values[name]},{value}" if name in values else value
+    if values.get("content-length") == "0":
+        del values["content-length"]
+    names = sorted(values)
+    return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
+
+
+@lru_cache(maxsize=64)
+def uri_encode(text: str | bytes, safe: str = "") -> str:
+    """Each byte of the UTF-8 text as %XX, except for A-Z a-z 0-9 - . _ ~ and those in `safe`.
+
+    Most calls have the same path, so the last 64 texts are remembered: for a presigned URL, that
+    includes the session token in it.
+
+    >>> uri_encode("a b/ü~%!'()*")
+    'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
+    """
+    from urllib.parse import quote
+
+    return quote(text, safe)
+
+
+def credential_scope(timestamp: str, region: str, service: str) -> str:
+    """Step 2: the day, the region and the service for which the signature is good.
+
+    Raises ParamValidationError for another form of `timestamp`, ConfigurationError for a region
+    that cannot be one.
+
+    >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
+    '20150830/us-east-1/sagemaker/aws4_request'
+    """
+    day, time = timestamp[:8], timestamp[9:15]
+    digits = day + time
+    if timestamp != f"{day}T{time}Z" or not (digits.isascii() and digits.isdigit()):
+        raise ParamValidationError(
+            f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
+        )
+    return f"{day}/{check_region(region)}/{service}/aws4_request"
+
+
+def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
+    """Step 3: four lines, the last of which is the SHA-256 of the canonical request.
+
+    >>> print(string_to_sign("20150830T123600Z", "20150830/us-east-1/sagemaker/aws4_request", ""))
+    AWS4-HMAC-SHA256
+    20150830T123600Z
+    20150830/us-east-1/sagemaker/aws4_request
+    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+    """
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256_of(canonical.encode())}"
+
+
+@lru_cache(maxsize=8)
+def signing_key(secret_access_key: str, scope: str) -> bytes:
+    """Step 4: the key for one day, region and service; if it leaks, it is worth no more than that.
+
+    It is the same all day long, so the last eight keys are remembered, each beside its secret and
+    scope. Newer ones push them out; signing_key.cache_clear() forgets them at once.
+
+    >>> signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    ...             "20150830/us-east-1/iam/aws4_request").hex()
+    'c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9'
+    """
+    day, region, service, end = scope.split("/")
+    kDate = hmac_sha256(("AWS4" + secret_access_key).encode(), day)
+    kRegion = hmac_sha256(kDate, region)
+    kService = hmac_sha256(kRegion, service)
+    kSigning = hmac_sha256(kService, end)
+    return kSigning
+
+
+def hmac_sha256(key: bytes, text: str) -> bytes:
+    """Step 5, and each step of the key: the 32 bytes of HMAC with SHA-256 (RFC 2104)."""
+    import hmac
+
+    return hmac.new(key, text.encode(), "sha256").digest()
+
+
+def presign(
+    request: Request,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str,
+    timestamp: str,
+    expires: int,
+    double_encode: bool = True,
+    normalize_path: bool = True,
+    sign_session_token: bool = True,
+    payload_hash: str | None = None,
+) -> Signed:
+    """What sign does, in the query: whoever has `.request.url` can send the request.
+
+    It is good for `expires` seconds (1 to 604800, a week) from `timestamp` on. S3 wants
+    `payload_hash="UNSIGNED-PAYLOAD"` beside what it wants of sign.
+    """
+    if type(expires) is not int or not 1 <= expires <= MAX_EXPIRES_SECONDS:
+        raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
+    scope, token = credential_scope(timestamp, region, service), session_token_of(credentials)
+    headers = headers_to_sign(request, [])
+    query = [
+        ("X-Amz-Algorithm", ALGORITHM),
+        ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
+        ("X-Amz-Date", timestamp), ("X-Amz-Expires", str(expires)),
+        ("X-Amz-SignedHeaders", canonical_headers(headers)[1]),
+    ]  # fmt: skip
+    url = with_query(request.url, query + token if sign_session_token else query)
+    canonical = canonical_request(
+        request.method, url, headers, payload_hash or sha256_of(request.body),
+        double_encode=double_encode, normalize_path=normalize_path,
+    )  # fmt: skip
+    to_sign = string_to_sign(timestamp, scope, canonical)
+    signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
+    url = with_query(url, [*([] if sign_session_token else token), ("X-Amz-Signature", signature)])
+    signed = request._replace(url=url, headers=tuple(headers))
+    return Signed(signed, canonical, to_sign, signature)
+
+
+def with_query(url: str, parameters: list[tuple[str, str]]) -> str:
+    """The URL with more parameters in its query."""
+    url = url.partition("#")[0]
+    query = "&".join(f"{name}={uri_encode(value)}" for name, value in parameters)
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+# --- 3. The operation --------------------------------------------------------
+# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError with
+# all that is wrong. One table binds members to the wire and one loop walks it: to add a member is
+# to add a row here and a keyword to RuntimeClient.invoke_endpoint_async. The rules are those of
+# AWS's model for SageMaker Runtime (API version 2017-05-13); its protocol is restJson1:
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
+# https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
+
+SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3"}
+SIGNING_NAME = "sagemaker"
+OPERATION = "InvokeEndpointAsync"
+
+
+class Member(
+    namedtuple("Member", "name place type minimum maximum pattern sensitive", defaults=["", False])
+):
+    """One row of the table.
+
+    `place` is "label" (in the URI), "payload" (the body) or a header's name. `minimum` and
+    `maximum` bound a string's characters, a blob's bytes, an integer's value. `pattern` has to
+    match the whole string. Errors and logs do not quote a `sensitive` member.
+    """
+
+    __slots__ = ()
+
+
+# fmt: off
+INVOKE_ENDPOINT_ASYNC = (
+    Member("EndpointName", "label", "string", 1, 63, r"[a-zA-Z0-9](-*[a-zA-Z0-9])*"),
+    Member("Body", "payload", "blob", 1, 128_000, sensitive=True),
+    Member("InputLocation", "X-Amzn-SageMaker-InputLocation", "string", 1, 1024, r"(https|s3)://[^/]+(/.*)?"),
+    Member("ContentType", "X-Amzn-SageMaker-Content-Type", "string", 0, 1024),
+    Member("Accept", "X-Amzn-SageMaker-Accept", "string", 0, 1024),
+    Member("CustomAttributes", "X-Amzn-SageMaker-Custom-Attributes", "string", 0, 1024, sensitive=True),
+    Member("InferenceId", "X-Amzn-SageMaker-Inference-Id", "string", 1, 64, r"[!-~][ -~]*"),
+    Member("S3OutputPathExtension", "X-Amzn-SageMaker-S3OutputPathExtension", "string", 1, 512,
+           r"[a-zA-Z0-9!_.*'()/-]+"),
+    Member("Filename", "X-Amzn-SageMaker-Filename", "string", 1, 32,
+           r"[a-zA-Z0-9][a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]*)?"),
+    Member("RequestTTLSeconds", "X-Amzn-SageMaker-RequestTTLSeconds", "integer", 60, 21_600),
+    Member("InvocationTimeoutSeconds", "X-Amzn-SageMaker-InvocationTimeoutSeconds", "integer", 1, 3600),
+)
+# fmt: on
+MEMBERS = {member.name: member for member in INVOKE_ENDPOINT_ASYNC}
+TYPES: dict[str, Any] = {
+    "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
+}  # fmt: skip
+UNITS = {"string": " characters", "blob": " bytes", "integer": ""}
+
+
+def serialize(
+    params: Mapping[str, Any], endpoint_url: str, *, parameter_validation: bool = True
+) -> Request:
+    """The unsigned request for the members in `params`; raises ParamValidationError.
+
+    `parameter_validation=False` lifts the limits that the service could one day raise, and the
+    rule of Body or InputLocation, but none of the checks that protect the wire.
+
+    >>> serialize({"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json",
+    ...            "RequestTTLSeconds": 3600}, "https://example.com").headers
+    ... # doctest: +NORMALIZE_WHITESPACE
+    (('X-Amzn-SageMaker-InputLocation', 's3://bucket/in.json'),
+     ('X-Amzn-SageMaker-RequestTTLSeconds', '3600'), ('Content-Length', '0'))
+    """
+    values = validated(params, parameter_validation)
+    body: bytes = values.pop("Body", b"")
+    endpoint_name = values.pop("EndpointName")
+    headers = [(MEMBERS[name].place, str(value).strip(" ")) for name, value in values.items()]
+    if body:
+        headers.append(("Content-Type", "application/octet-stream"))
+    headers.append(("Content-Length", str(len(body))))
+    url = f"{endpoint_url.rstrip('/')}/endpoints/{uri_encode(endpoint_name)}/async-invocations"
+    return Request("POST", url, tuple(headers), body)
+
+
+def validated(params: Mapping[str, Any], limits: bool) -> dict[str, Any]:
+    """The members that go out, each as str, int or bytes; or one error with all that is wrong."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in params.items():
+        member = MEMBERS.get(name)
+        if member is None:
+            problems.append(unknown_member(name))
+        elif value is not None and not is_unsaid(member, value):
+            try:
+                values[name] = None  # given, right or wrong
+                values[name] = value = plain_value(member, value, limits)
+                if limits:
+                    check_limits(member, value)
+            except (TypeError, ValueError) as error:
+                problems.append(f"{name}: {error}")
+    if "EndpointName" not in values:
+        problems.append("EndpointName: is required; give the endpoint's name")
+    if limits and ("Body" in values) == ("InputLocation" in values):
+        given = "both were given" if "Body" in values else "neither was given"
+        problems.append(f"Body, InputLocation: exactly one of the two is required; {given}")
+    if problems:
+        listed = "".join(f"\n- {problem}" for problem in problems)
+        raise ParamValidationError(f"Parameter validation failed:{listed}", problems=problems)
+    return values
+
+
+def unknown_member(name: object) -> str:
+    """The problem of a member that does not exist, with the nearest one that does."""
+    import difflib
+
+    names = {known.lower(): known for known in MEMBERS}
+    close = difflib.get_close_matches(str(name).lower(), names, 1)
+    advice = f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBERS)}"
+    return f"{name}: unknown member; {advice}"
+
+
+def is_unsaid(member: Member, value: object) -> bool:
+    """Whether the value is empty, for a member that may be empty: it is not sent then."""
+    return member.minimum == 0 and isinstance(value, str) and not value.strip(" ")
+
+
+def plain_value(member: Member, value: Any, limits: bool) -> Any:
+    """The value as str, int or bytes; raises TypeError or ValueError if it cannot be sent at all.
+
+    A binary file given as Body is read here, at most to one byte beyond the limit.
+    """
+    if member.type == "blob" and hasattr(value, "read"):
+        value = read_blob(value, member.maximum + 1 if limits else -1)
+    if type(value) is bool or not isinstance(value, TYPES[member.type]):
+        names = " or ".join(kind.__name__ for kind in TYPES[member.type])
+        raise TypeError(f"expected {names}, got {type(value).__name__}")
+    if member.type == "integer":
+        return int(value)
+    if not isinstance(value, str):
+        return bytes(value)
+    value = str.__str__(value)  # the text itself, for an Enum that is a str too
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"a lone surrogate at position {error.start}") from None
+    return encoded if member.type == "blob" else checked_text(member, value)
+
+
+def read_blob(file: BinaryIO, limit: int) -> bytes:
+    """At most `limit` bytes of a file, which may return them in small pieces; -1 is no limit."""
+    content = b""
+    while limit < 0 or len(content) < limit:
+        piece = file.read(limit - len(content) if limit >= 0 else -1)
+        if not isinstance(piece, bytes):
+            raise TypeError("the file is not open in binary mode; open it with 'rb'")
+        if not piece:
+            break
+        content += piece
+    return content
+
+
+def checked_text(member: Member, value: str) -> str:
+    """The text, if a request can carry it unchanged; raises ValueError."""
+    if not (value.isascii() and value.isprintable()):
+        import re
+
+        beyond_ascii = member.name in ("InputLocation", "EndpointName")
+        found = re.search(r"[\0-\x1f\x7f]" if beyond_ascii else r"[^ -~]", value)
+        if found:
+            control = found[0] < " " or found[0] == "\x7f"
+            kind, why = ("control character", "allowed") if control else ("character", "ASCII")
+            named = "" if member.sensitive else f" U+{ord(found[0]):04X}"
+            raise ValueError(f"{kind}{named} at position {found.start()} is not {why}")
+    if member.place == "label" and (value in ("", ".", "..") or "/" in value):
+        place = f"{value[:63]!r}, from position {max(0, value.find('/'))}"
+        raise ValueError(f"{place}, cannot be one segment of a URL's path")
+    if member.name == "InputLocation" and value != value.strip(" "):
+        raise ValueError(
+            "white space at an end, which HTTP would drop; S3 would look for another key"
+        )
+    return value
+
+
+def check_limits(member: Member, value: Any) -> None:
+    """Raise ValueError for what the model forbids, and the service might one day allow."""
+    import re
+
+    size = value if isinstance(value, int) else len(value)
+    if not member.minimum <= size <= member.maximum:
+        is_over, unit = size > member.maximum, UNITS[member.type]
+        which = f"over {member.maximum}" if is_over else f"under {member.minimum}"
+        advice = "; put it in S3 and pass InputLocation" if is_over and unit == " bytes" else ""
+        raise ValueError(f"{size}{unit} is {which}{advice}")
+    if member.pattern and not re.fullmatch(member.pattern, value):
+        start = re.match(member.pattern, value)
+        position = start.end() if start else 0
+        raise ValueError(
+            f"the character at position {position} does not fit the pattern {member.pattern}"
+        )
+
+
+# --- 4. Errors and answers ---------------------------------------------------
+# First the errors, one class for each answer to "whose fault is it?": your call, your
+# configuration, your credentials, the way there, the service, the model. Then what reads an
+# answer. In: a Response. Out: the dict that boto3 returns, or a ClientError with the dict that
+# botocore puts into it. A 2xx with an X-Amzn-SageMaker-* header or a JSON object means that the
+# inference is enqueued, even if the body was cut short on the way. No body is too odd to be read:
+# an error page of a proxy is an answer, too.
 
 
 class Error(Exception):
-    """Base of every error that this module raises on purpose."""
+    """Base of every error that this module raises on purpose.
+
+    Each can be made from a message alone. The evidence is in attributes, which are keywords when
+    the error is made.
+    """
 
     def __init__(self, message: str = "", **evidence: Any) -> None:
         super().__init__(message)
@@ -130,10 +786,9 @@ class CredentialsError(Error):
 class TransportError(Error, OSError):
     """There was no usable HTTP answer.
 
-    `.kind` is "connect", "tls", "proxy", "timeout", "closed" or "protocol". `.sent` is False when
-    the service certainly never had the whole request, so that it cannot have accepted it.
-    `.retryable` is False when the same request would fail in the same way again. `.metadata` has
-    RetryAttempts and Attempts, as the ResponseMetadata of an answer.
+    `.kind` is "connect", "tls", "proxy", "timeout", "closed" or "protocol". `.sent` is False if
+    the service cannot have received the request. `.retryable` is False if the same request would
+    fail again in the same way. `.metadata` has RetryAttempts and Attempts, as ResponseMetadata.
     """
 
     kind: str = "protocol"
@@ -145,9 +800,9 @@ class TransportError(Error, OSError):
 class ClientError(Error):
     """AWS said no. `.response` and `.operation_name` are those of botocore's ClientError.
 
-    `.code` is the service's error code (the HTTP status as text when it gave none), `.message` its
-    own words, `.status` the HTTP status, `.request_id` what AWS Support asks for. `.hint`, where
-    there is one, says what to do next; it is not in str().
+    `.code` is the service's error code (the HTTP status as text if it gave none), `.message` its
+    own words, `.status` the HTTP status, `.request_id` what AWS Support asks for. `.hint` says
+    what to do next, if anything is known; it is not in str().
     """
 
     response: Mapping[str, Any] = {}
@@ -179,7 +834,7 @@ class ClientError(Error):
 
 
 class ValidationError(ClientError):
-    """HTTP 400: the service found the request wanting."""
+    """HTTP 400: the service refuses the request as it is."""
 
 
 class InternalFailure(ClientError):
@@ -205,151 +860,177 @@ class ResultTimeout(Error, TimeoutError):
     waited: float = 0.0
 
 
-# --- 2. Values ---------------------------------------------------------------
-# What travels between the sections: frozen records, compared by content. Signing a request makes
-# a new one. A repr shows what a log may have: no secret, token, signature or body. Beside them
-# stands a memory for what pure functions return.
+MODELLED_ERRORS = {
+    "ValidationError": ValidationError,
+    "InternalFailure": InternalFailure,
+    "ServiceUnavailable": ServiceUnavailable,
+}
+LOCATION_HEADERS = {
+    "OutputLocation": "x-amzn-sagemaker-outputlocation",
+    "FailureLocation": "x-amzn-sagemaker-failurelocation",
+}
+REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
+MAX_MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: enough for any message, and no flood
 
 
-class _Frozen:
-    """A record: __init__ fills __dict__, in the order of its arguments, and nothing else does."""
+def deserialize(response: Response) -> dict[str, Any]:
+    """The answer in boto3's shape; raises ClientError, or TransportError for a 2xx of another's.
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} is frozen: make a new one")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(self.__dict__.values())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Frozen) and self.__reduce__() == other.__reduce__()
-
-    def __hash__(self) -> int:
-        return hash(self.__reduce__())
-
-
-class _Remembered(dict["Any", "Any"]):
-    """A dict that asks a pure function for what it lacks: remembered[a, b] is function(a, b).
-
-    Emptied when it has `limit` results. It is functools.lru_cache without the 2.6 ms that
-    importing functools takes.
+    >>> deserialize(Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),
+    ...                            ("x-amzn-RequestId", "1-2-3")), b'{"InferenceId": "id-1"}'))
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'ResponseMetadata': {'RequestId': '1-2-3', 'HTTPStatusCode': 202, 'HTTPHeaders':
+        {'x-amzn-sagemaker-outputlocation': 's3://bucket/out', 'x-amzn-requestid': '1-2-3'},
+        'RetryAttempts': 0},
+     'OutputLocation': 's3://bucket/out', 'InferenceId': 'id-1'}
     """
+    body, metadata = json_object(response.body), response_metadata(response)
+    headers = metadata["HTTPHeaders"]
+    if not 200 <= response.status < 300:
+        raise client_error(response, body, OPERATION)
+    if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
+        page = " (text/html)" if "text/html" in headers.get("content-type", "") else ""
+        raise TransportError(
+            f"HTTP {response.status} from something other than SageMaker{page}: it has no "
+            "X-Amzn-SageMaker header and no JSON object; look for a proxy or a log-in page",
+            retryable=False,
+        )
+    answer: dict[str, Any] = {"ResponseMetadata": metadata}
+    for member, name in LOCATION_HEADERS.items():
+        if name in headers:
+            answer[member] = headers[name]
+    if body and isinstance(body.get("InferenceId"), str):
+        answer["InferenceId"] = body["InferenceId"]
+    return answer
 
-    __repr__ = object.__repr__  # shows no arguments: a secret key may be among them
 
-    def __init__(self, function: Callable[..., Any], limit: int = 100) -> None:
-        super().__init__()
-        self.function, self.limit = function, limit
+def response_metadata(response: Response) -> dict[str, Any]:
+    """What boto3 has as ResponseMetadata."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        name = name.lower()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return {
+        "RequestId": next(filter(None, map(headers.get, REQUEST_ID_HEADERS)), ""),
+        "HTTPStatusCode": response.status,
+        "HTTPHeaders": headers,
+        "RetryAttempts": 0,
+    }
 
-    def __missing__(self, arguments: tuple[Any, ...]) -> Any:
-        result = self.function(*arguments)
-        if len(self) >= self.limit:
-            self.clear()
-        self[arguments] = result
-        return result
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in a body, which is UTF-8; None for anything else."""
+    import json
+
+    try:
+        value = json.loads(body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
-class Credentials(_Frozen):
-    """A key pair, and for temporary ones the session token and the expiry in epoch seconds.
+def xml_fields(body: bytes) -> dict[str, str]:
+    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
 
-    Raises CredentialsError for what cannot be a key.
-
-    >>> Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-    <Credentials AKIDEXAMPLE, no session token>
+    >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
+    {'Error': '', 'Code': 'AccessDenied'}
     """
+    from xml.etree.ElementTree import ParseError, fromstring
 
-    access_key_id: str
-    secret_access_key: str
-    session_token: str | None
-    expires_at: float | None
-    account_id: str | None
-
-    def __init__(
-        self,
-        access_key_id: str,
-        secret_access_key: str,
-        session_token: str | None = None,
-        expires_at: float | None = None,
-        account_id: str | None = None,
-    ) -> None:
-        checked_key("access_key_id", access_key_id)
-        checked_key("secret_access_key", secret_access_key)
-        token = checked_key("session_token", session_token) if session_token else None
-        self.__dict__.update(
-            access_key_id=access_key_id,
-            secret_access_key=secret_access_key,
-            session_token=token,
-            expires_at=expires_at,
-            account_id=account_id,
-        )
-
-    def secrets(self) -> tuple[str, ...]:
-        """What nobody else may see."""
-        return self.secret_access_key, self.session_token or ""
-
-    def __repr__(self) -> str:
-        token = "a" if self.session_token else "no"
-        return f"<Credentials {self.access_key_id}, {token} session token>"
+    try:
+        text = body.decode("utf-8-sig")
+        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
+            return {}  # a document type can define entities that fill the memory
+        elements = fromstring(text).iter()
+    except (ParseError, ValueError, RecursionError):
+        return {}
+    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
 
 
-def checked_key(name: str, text: str) -> str:
-    """The text, when it can stand in a header; the error never quotes it."""
-    if not isinstance(text, str) or not text:
-        raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
-    wrong = [position for position, character in enumerate(text) if not "!" <= character <= "~"]
-    if wrong:
-        raise CredentialsError(
-            f"{name}: the character at position {wrong[0]} of {len(text)} is not one that keys "
-            "have; look for a line break or a space that was copied along"
-        )
+def client_error(
+    response: Response, body: dict[str, Any] | None, operation_name: str
+) -> ClientError:
+    """The error in an answer; `body` has its fields, None if it is not of the protocol."""
+    metadata = response_metadata(response)
+    code = error_code(metadata["HTTPHeaders"], body or {}) or str(response.status)
+    message = error_message(response, body)
+    error: dict[str, Any] = {
+        "Error": {"Message": message, "Code": code},
+        "ResponseMetadata": metadata,
+    }
+    if code in MODELLED_ERRORS:
+        error["Message"] = message  # the one member that the model's error shapes have
+    kind = MODELLED_ERRORS.get(code, ClientError)
+    return kind(message, response=error, operation_name=operation_name)
+
+
+def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
+    """The code, in each place that restJson1 has for it, without namespace and URL; or "".
+
+    >>> error_code({"x-amzn-errortype": "ValidationError:http://internal.amazon.com/"}, {})
+    'ValidationError'
+    >>> error_code({}, {"__type": "com.amazonaws.sagemaker#InternalFailure"})
+    'InternalFailure'
+    """
+    for text in (headers.get("x-amzn-errortype"), *map(body.get, ("__type", "code", "Code"))):
+        if isinstance(text, (str, int)) and str(text):
+            return str(text).partition(":")[0].rpartition("#")[2].strip()
+    return ""
+
+
+def error_message(response: Response, body: dict[str, Any] | None) -> str:
+    """The service's words; for a body that is not a JSON object, what can be said of it."""
+    if body is not None:
+        spellings = ("message", "Message", *(key for key in body if key.lower() == "message"))
+        found = next((body[key] for key in spellings if key in body), None)
+        return found if isinstance(found, str) else "" if found is None else repr(found)
+    text = response.body.decode("utf-8", "replace").strip()
+    is_page = text[:9].lower().startswith(("<html", "<!doctype"))
+    if response.status >= 500 and (is_page or not text):
+        from http import HTTPStatus
+
+        return next((status.phrase for status in HTTPStatus if status == response.status), "")
+    if len(text) > MAX_MESSAGE_CHARACTERS:
+        return f"{text[:MAX_MESSAGE_CHARACTERS]}… ({len(response.body)} bytes)"
     return text
 
 
-class Request(_Frozen):
-    """An HTTP request. `headers` is a tuple of (name, value) pairs whose order is kept.
+# What to do about a code, where its message does not say so.
+HINTS = {
+    "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
+    "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, or "
+    "temporary and without its session token",
+    "ExpiredTokenException": "the credentials have expired; log in again, or look at what renews "
+    "them",
+    "RequestTimeTooSkewed": "set the clock of this machine",
+}
+EXPECTED = "The Canonical String for this request should have been\n'"
 
-    `body` is bytes, or a callable that opens it afresh as a binary file. The URL is as it goes
-    out, percent-encoded once.
+
+def mismatch(error: Mapping[str, str], canonical: str) -> str:
+    """Why the signature was refused: the first line in which the canonical requests differ.
+
+    `error` is response["Error"], in which the service says what it expected: most services in the
+    message, S3 in an element of its own. `canonical` is ours. "" if the service does not say.
+
+    >>> text = EXPECTED + "POST\\n/a\\n'\\n\\nThe String-to-Sign ..."
+    >>> mismatch({"Message": text}, "POST\\n/b\\n")
+    "line 2 of the canonical request: the service has '/a', we have '/b'"
     """
-
-    method: str
-    url: str
-    headers: Headers
-    body: RequestBody
-
-    def __init__(self, method: str, url: str, headers: Headers, body: RequestBody = b"") -> None:
-        record = self.__dict__
-        record["method"], record["url"] = method, url
-        record["headers"], record["body"] = headers, body
-
-    def __repr__(self) -> str:
-        body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
-        url = self.url.partition("?")[0] + ("?…" if "?" in self.url else "")
-        return f"<Request {self.method} {url}, {shown_headers(self.headers)}, body: {body}>"
-
-
-HIDDEN_HEADERS = frozenset(
-    "authorization proxy-authorization x-amz-security-token x-amz-sso_bearer_token "
-    "x-aws-ec2-metadata-token x-amzn-sagemaker-custom-attributes".split()
-)
-
-
-def shown_headers(headers: Headers) -> list[tuple[str, str]]:
-    """The headers as a log may have them.
-
-    >>> shown_headers((("Host", "example.com"), ("X-Amz-Security-Token", "SECRET")))
-    [('Host', 'example.com'), ('X-Amz-Security-Token', '<hidden, 6 characters>')]
-    """
-    return [
-        (name, f"<hidden, {len(value)} characters>" if name.lower() in HIDDEN_HEADERS else value)
-        for name, value in headers
-    ]
+    said = error.get("Message", "").partition(EXPECTED)[2]
+    expected = error.get("CanonicalRequest") or said.rpartition("'\n\nThe String-to-Sign")[0]
+    if not expected:
+        return ""
+    theirs, ours = (masked(text, HIDDEN_HEADERS).split("\n") for text in (expected, canonical))
+    for number, (their, our) in enumerate(zip([*theirs, ""], [*ours, ""]), 1):
+        if their != our:
+            what = f"line {number} of the canonical request"
+            return f"{what}: the service has {their!r}, we have {our!r}"
+    return "the canonical requests are the same, so the secret key or the token is another one"
 
 
 def masked(text: str, hidden: frozenset[str]) -> str:
-    """The text, its lines "name:value" showing of some headers only how long the value is."""
+    """The text, whose lines "name:value" show only the length of a header that is `hidden`."""
     lines = []
     for line in text.split("\n"):
         name, _, value = line.partition(":")
@@ -359,343 +1040,131 @@ def masked(text: str, hidden: frozenset[str]) -> str:
     return "\n".join(lines)
 
 
-class Response(_Frozen):
-    """An HTTP answer. `complete` is False when the body was cut short or was over the limit."""
+# --- 5. Retry decisions ------------------------------------------------------
+# In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
+# AWS's SDKs as of 2026. A quota, shared by all calls of a client, pays for each retry, so that
+# clients do not triple the load of a service that fails. Nothing here sleeps or reads a clock.
+# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
-    status: int
-    headers: Headers
-    body: bytes
-    complete: bool
-
-    def __init__(self, status: int, headers: Headers, body: bytes, complete: bool = True) -> None:
-        record = self.__dict__
-        record["status"], record["headers"] = status, headers
-        record["body"], record["complete"] = body, complete
-
-    def header(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first header of that name, in any case."""
-        wanted = name.lower()
-        for key, value in self.headers:
-            if key.lower() == wanted:
-                return value
-        return default
-
-    def __repr__(self) -> str:
-        size = f"{len(self.body)} bytes{'' if self.complete else ', cut short'}"
-        return f"<Response {self.status}, {len(self.headers)} headers, {size}>"
-
-
-class Signed(_Frozen):
-    """A signed request and the working that led to it.
-
-    >>> headers = (("X-Amzn-SageMaker-InputLocation", "s3://bucket/in.json"),
-    ...            ("amz-sdk-invocation-id", "01234567-89ab-4cde-8f01-23456789abcd"),
-    ...            ("amz-sdk-request", "attempt=1; max=3"))
-    >>> url = resolve_endpoint("us-east-1") + "/endpoints/my-endpoint/async-invocations"
-    >>> key = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "TOKEN")
-    >>> signed = sign(Request("POST", url, headers), key, region="us-east-1", service="sagemaker",
-    ...               timestamp="20150830T123600Z")
-    >>> signed.signature
-    '0a5da3b2b25c6a32942f0440090daa0cc7fde677ced43066622d76a7559d23d0'
-    """
-
-    request: Request
-    canonical_request: str
-    string_to_sign: str
-    signature: str
-
-    def __init__(
-        self, request: Request, canonical_request: str, string_to_sign: str, signature: str
-    ) -> None:
-        record = self.__dict__
-        record["request"], record["canonical_request"] = request, canonical_request
-        record["string_to_sign"], record["signature"] = string_to_sign, signature
-
-    def __repr__(self) -> str:
-        return f"<Signed {self.request!r}>"
-
-
-class Result(_Frozen):
-    """What the model wrote to `location`; `metadata` is S3's ResponseMetadata.
-
-    `body` is b"" when the result went to a file.
-    """
-
-    body: bytes
-    content_type: str
-    location: str
-    metadata: Mapping[str, Any]
-
-    def __init__(
-        self, body: bytes, content_type: str, location: str, metadata: Mapping[str, Any]
-    ) -> None:
-        self.__dict__.update(
-            body=body, content_type=content_type, location=location, metadata=metadata
-        )
-
-    def __repr__(self) -> str:
-        return f"<Result {self.location}, {len(self.body)} bytes of {self.content_type!r}>"
-
-
-class Outcome(_Frozen):
-    """What became of one request of many: `answer` or `error`, the other one is None.
-
-    `index` counts the requests from 0 in their order; `request` is the one that was given.
-    """
-
-    index: int
-    request: Mapping[str, Any]
-    answer: dict[str, Any] | None
-    error: Exception | None
-
-    def __init__(
-        self,
-        index: int,
-        request: Mapping[str, Any],
-        answer: dict[str, Any] | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        self.__dict__.update(index=index, request=request, answer=answer, error=error)
-
-    def __repr__(self) -> str:
-        return f"<Outcome {self.index}, {'accepted' if self.answer else self.error!r}>"
-
-
-# --- 3. The operation --------------------------------------------------------
-# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError with
-# all that is wrong. One table binds members to the wire and one loop walks it: adding a member is
-# adding a row here and a keyword to Client.invoke_endpoint_async. The rules are those of AWS's
-# model for SageMaker Runtime (API version 2017-05-13), its protocol is restJson1:
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
-# https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
-
-SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3"}
-SIGNING_NAME = "sagemaker"
-OPERATION = "InvokeEndpointAsync"
-
-
-class Member:
-    """One row: where a member goes ("label", "header" or "payload"), and what the model allows.
-
-    `minimum` and `maximum` bound characters of a string, bytes of a blob, the value of an integer.
-    `pattern` has to match the whole string.
-    """
-
-    def __init__(
-        self, name: str, place: str, type: str, minimum: int, maximum: int, pattern: str = "",
-        header: str = "", sensitive: bool = False,
-    ) -> None:  # fmt: skip
-        self.name, self.place, self.type, self.sensitive = name, place, type, sensitive
-        self.minimum, self.maximum, self.pattern = minimum, maximum, pattern
-        self.header = f"X-Amzn-SageMaker-{header or name}" if place == "header" else ""
-
-
-# fmt: off
-# EndpointName's pattern means what the model's own does, in half the time.
-INVOKE_ENDPOINT_ASYNC = (
-    Member("EndpointName", "label", "string", 1, 63, r"[a-zA-Z0-9]+(-+[a-zA-Z0-9]+)*"),
-    Member("Body", "payload", "blob", 1, 128_000, sensitive=True),
-    Member("InputLocation", "header", "string", 1, 1024, r"(https|s3)://[^/]+(/.*)?"),
-    Member("ContentType", "header", "string", 0, 1024, header="Content-Type"),
-    Member("Accept", "header", "string", 0, 1024),
-    Member("CustomAttributes", "header", "string", 0, 1024, header="Custom-Attributes", sensitive=True),
-    Member("InferenceId", "header", "string", 1, 64, r"[!-~][ -~]*", header="Inference-Id"),
-    Member("S3OutputPathExtension", "header", "string", 1, 512, r"[a-zA-Z0-9!_.*'()/-]+"),
-    Member("Filename", "header", "string", 1, 32, r"[a-zA-Z0-9][a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]*)?"),
-    Member("RequestTTLSeconds", "header", "integer", 60, 21_600),
-    Member("InvocationTimeoutSeconds", "header", "integer", 1, 3600),
+MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
+MAX_BACKOFF_SECONDS = 20.0
+RETRIES: dict[str, tuple[float, int]] = {
+    # kind: the longest first delay in seconds, what a retry costs
+    "transient": (0.05, 14),
+    "throttle": (1.0, 5),
+    "corrected": (0.05, 0),  # the next request has the right time, or other credentials
+}
+QUOTA = 500
+TRANSIENT_STATUS = frozenset([500, 502, 503, 504])
+TRANSIENT_CODES = frozenset(["RequestTimeout", "RequestTimeoutException"])
+THROTTLE_CODES = frozenset(
+    "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException "
+    "TooManyRequestsException ProvisionedThroughputExceededException RequestLimitExceeded "
+    "TransactionInProgressException BandwidthLimitExceeded LimitExceededException SlowDown "
+    "PriorRequestNotComplete EC2ThrottledException".split()
 )
-# fmt: on
-MEMBERS = {member.name: member for member in INVOKE_ENDPOINT_ASYNC}
-HEADERS = {member.name: member.header for member in INVOKE_ENDPOINT_ASYNC if member.header}
-TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
-}  # fmt: skip
-UNITS = {"string": " characters", "blob": " bytes", "integer": ""}
-
-
-def serialize(
-    params: Mapping[str, Any], endpoint_url: str, *, parameter_validation: bool = True
-) -> Request:
-    """The unsigned request for the members in `params`; raises ParamValidationError.
-
-    `parameter_validation=False` lifts the limits that the service could one day raise, and the
-    rule of Body or InputLocation, but none of the checks that protect the wire.
-
-    >>> serialize({"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json",
-    ...            "RequestTTLSeconds": 3600}, "https://example.com").headers
-    ... # doctest: +NORMALIZE_WHITESPACE
-    (('X-Amzn-SageMaker-InputLocation', 's3://bucket/in.json'),
-     ('X-Amzn-SageMaker-RequestTTLSeconds', '3600'), ('Content-Length', '0'))
-    """
-    values, problems = _checked(params, parameter_validation)
-    if problems:
-        listed = "".join(f"\n- {problem}" for problem in problems)
-        raise ParamValidationError(
-            f"Parameter validation failed:{listed}", problems=tuple(problems)
-        )
-    headers = []
-    for name, value in values.items():
-        if name in HEADERS:
-            headers.append((HEADERS[name], str(value).strip(" ")))
-    body: bytes = values.get("Body", b"")
-    if body:
-        headers.append(("Content-Type", "application/octet-stream"))
-    headers.append(("Content-Length", str(len(body))))
-    url = _url_of[endpoint_url, values["EndpointName"]]
-    return Request("POST", url, tuple(headers), body)
-
-
-_url_of = _Remembered(
-    lambda url, name: f"{url.rstrip('/')}/endpoints/{uri_encode(name)}/async-invocations"
+SKEW_CODES = frozenset(
+    "RequestTimeTooSkewed InvalidSignatureException SignatureDoesNotMatch AuthFailure "
+    "AccessDeniedException".split()
 )
+EXPIRED_CODES = frozenset(["ExpiredToken", "ExpiredTokenException"])
+MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
+SLOW_ROUND_TRIP_SECONDS = 900  # the Date of an answer this slow says nothing about our clock
 
 
-def _checked(params: Mapping[str, Any], limits: bool) -> tuple[dict[str, Any], list[str]]:
-    """The members that go out, and everything that is wrong with them."""
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, value in params.items():
-        if value is None and name in MEMBERS:
-            continue
-        member = MEMBERS.get(name)
-        if member is None:
-            problems.append(_unknown(name))
-            continue
-        if (  # nearly all texts are right: seen at once, that takes a quarter off serialize
-            limits and type(value) is str and member.type == "string"
-            and member.minimum <= len(value) <= member.maximum
-            and value.isascii() and value.isprintable() and value[:1] > " " < value[-1:]
-            and (not member.pattern or _pattern_of[member.pattern,].fullmatch(value))
-        ):  # fmt: skip
-            values[name] = value
-            continue
-        if member.minimum == 0 and isinstance(value, str) and not value.strip(" "):
-            continue  # an empty value of a member that may be empty says nothing either
-        try:
-            values[name] = value = _plain(member, value, limits)
-            if limits:
-                _check_limits(member, value)
-        except (TypeError, ValueError) as error:
-            values.setdefault(name, None)
-            problems.append(f"{name}: {error}")
-    if "EndpointName" not in values:
-        problems.append("EndpointName: is required; give the endpoint's name")
-    if limits and ("Body" in values) == ("InputLocation" in values):
-        given = "both were given" if "Body" in values else "neither was given"
-        problems.append(f"Body, InputLocation: exactly one of the two is required; {given}")
-    return values, problems
+def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
+    """The row of RETRIES to which an error belongs; None if it is final.
 
+    `skew` is how far off the signed time was, in seconds, if that is known. `retry_sent=False`
+    makes a request final that was sent and got no answer: the service may have accepted it.
 
-def _unknown(name: object) -> str:
-    """The complaint about a member that there is not, with the nearest one that there is."""
-    import difflib
-
-    names = {known.lower(): known for known in MEMBERS}
-    close = difflib.get_close_matches(str(name).lower(), names, 1)
-    advice = f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBERS)}"
-    return f"{name}: unknown member; {advice}"
-
-
-def _plain(member: Member, value: Any, limits: bool) -> Any:
-    """The value as str, int or bytes; raises TypeError or ValueError with the complaint.
-
-    Refused is, whether there are limits or not, what would break the request itself. A file given
-    as Body is read here, and while there are limits at most one byte beyond them.
+    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
+    'transient'
+    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True), retry_sent=False)
     """
-    if member.type == "blob" and hasattr(value, "read"):
-        value = _read(value, member.maximum + 1 if limits else -1)
-    if type(value) is bool or not isinstance(value, TYPES[member.type]):
-        names = " or ".join(kind.__name__ for kind in TYPES[member.type])
-        raise TypeError(f"expected {names}, got {type(value).__name__}")
-    if isinstance(value, int):
-        value = int.__int__(value)
-        if not limits:
-            str(value)  # raises ValueError for a number of thousands of digits
-        return value
-    if isinstance(value, str):
-        value = str.__str__(value)  # less what a subclass may say instead
-        return _encoded(value) if member.type == "blob" else _checked_text(member, value)
-    blob: Any = value
-    return bytes(blob)
+    if isinstance(error, TransportError):
+        return "transient" if error.retryable and (retry_sent or not error.sent) else None
+    if not isinstance(error, ClientError):
+        return None
+    if error.code in THROTTLE_CODES or (error.status == 429 and error.code not in MODELLED_ERRORS):
+        return "throttle"
+    if error.code in TRANSIENT_CODES or error.status in TRANSIENT_STATUS:
+        return "transient"
+    if error.code in SKEW_CODES and abs(skew or 0) > MAX_SKEW_SECONDS:
+        return "corrected"
+    return None
 
 
-def _encoded(text: str) -> bytes:
+def backoff(kind: str, retry: int, random: float, retry_after: str | None = None) -> float:
+    """Seconds to wait before a retry; the first one is number 0, and `random` is in [0, 1).
+
+    `retry_after` is the header x-amz-retry-after, in milliseconds.
+
+    >>> [backoff("transient", retry, 1.0) for retry in range(4)]
+    [0.05, 0.1, 0.2, 0.4]
+    >>> backoff("transient", 0, 1.0, "10000")
+    5.05
+    """
+    first_delay, _ = RETRIES[kind]
+    delay: float = random * min(first_delay * 2**retry, MAX_BACKOFF_SECONDS)
+    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+        return max(delay, min(int(retry_after[:9]) / 1000, delay + 5))
+    return delay
+
+
+class RetryQuota:
+    """What a client may still spend on retries: 500 at first, never below 0, never above 500."""
+
+    def __init__(self, available: int = QUOTA) -> None:
+        self.available = available
+        self._lock = Lock()
+
+    def spend(self, cost: int) -> bool:
+        """Take `cost`, if that much is available; whether it was."""
+        with self._lock:
+            if cost > self.available:
+                return False
+            self.available -= cost
+            return True
+
+    def refund(self, cost: int) -> None:
+        """After a success: give back what its last retry cost, or 1 if it needed none."""
+        with self._lock:
+            self.available = min(QUOTA, self.available + (cost or 1))
+
+
+def clock_skew(headers: Mapping[str, str], sent_at: float, received_at: float) -> float | None:
+    """Seconds by which the service's clock is ahead of ours; both times are ours.
+
+    None if the answer cannot tell: no Date, an Age (a cache answered), a slow round trip.
+
+    >>> clock_skew({"date": "Sun, 30 Aug 2015 12:41:01 GMT"}, 1440938160.0, 1440938162.0)
+    300.0
+    """
+    seconds = http_date(headers.get("date"))
+    if seconds is None or "age" in headers or received_at - sent_at > SLOW_ROUND_TRIP_SECONDS:
+        return None
+    return seconds - (sent_at + received_at) / 2
+
+
+@lru_cache(maxsize=16)  # many answers come within one second
+def http_date(text: str | None) -> float | None:
+    """Epoch seconds of an HTTP date; None for anything else."""
+    from email.utils import mktime_tz, parsedate_tz
+
     try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"a lone surrogate at position {error.start}") from None
+        parsed = parsedate_tz(text or "")
+        return None if parsed is None else float(mktime_tz(parsed))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
 
 
-def _read(file: BinaryIO, limit: int) -> bytes:
-    """At most `limit` bytes of a file that may hand them out in small pieces; -1 is no limit."""
-    content = b""
-    while limit < 0 or len(content) < limit:
-        piece = file.read(limit - len(content) if limit >= 0 else -1)
-        if not isinstance(piece, bytes):
-            raise TypeError("the file is not open in binary mode; open it with 'rb'")
-        if not piece:
-            break
-        content += piece
-    return content
-
-
-def _checked_text(member: Member, value: str) -> str:
-    """The text, when a request can carry it as it is; raises ValueError."""
-    if not (value.isascii() and value.isprintable()):
-        import re
-
-        _encoded(value)
-        beyond_ascii = member.name in ("InputLocation", "EndpointName")
-        found = re.search(r"[\0-\x1f\x7f]" if beyond_ascii else r"[^ -~]", value)
-        if found:
-            control = found[0] < " " or found[0] == "\x7f"
-            kind, why = ("control character", "allowed") if control else ("character", "ASCII")
-            named = "" if member.sensitive else f" U+{ord(found[0]):04X}"
-            raise ValueError(f"{kind}{named} at position {found.start()} is not {why}")
-    if member.place == "label" and (value in ("", ".", "..") or "/" in value):
-        place = f"{value[:63]!r}, from position {max(0, value.find('/'))}"
-        raise ValueError(f"{place}, cannot be one segment of a URL's path")
-    if member.name == "InputLocation" and value != value.strip(" "):
-        raise ValueError(
-            "white space at an end, which HTTP would drop; S3 would look for another key"
-        )
-    return value
-
-
-def _check_limits(member: Member, value: Any) -> None:
-    """Raise ValueError for what the model forbids, and the service might one day allow."""
-    size = len(value) if not isinstance(value, int) else max(-(10**9), min(value, 10**9))
-    if not member.minimum <= size <= member.maximum:
-        is_over, unit = size > member.maximum, UNITS[member.type]
-        which = f"over {member.maximum}" if is_over else f"under {member.minimum}"
-        advice = "; put it in S3 and pass InputLocation" if is_over and unit == " bytes" else ""
-        raise ValueError(f"{size}{unit} is {which}{advice}")
-    if not member.pattern:
-        return
-    start = _pattern_of[member.pattern,].match(value)
-    position = start.end() if start else 0
-    if not start or position < len(value):
-        raise ValueError(
-            f"the character at position {position} does not fit the pattern {member.pattern}"
-        )
-
-
-def compiled(pattern: str) -> re.Pattern[str]:
-    """The regular expression; re's own memory of it takes more than twice the time."""
-    import re
-
-    return re.compile(pattern)
-
-
-_pattern_of = _Remembered(compiled)
-
-
-# --- 4. Endpoints ------------------------------------------------------------
-# In: a region and two switches. Out: the URL that a service has there. Sources: the partitions and
-# rule sets that AWS publishes with its SDKs. A host is never built from unchecked text: a region
-# is one host label, and an endpoint URL is a scheme, a host, perhaps a port and a path.
-# https://docs.aws.amazon.com/general/latest/gr/sagemaker.html
+# --- 6. Endpoints ------------------------------------------------------------
+# In: a region and two switches. Out: the URL of a service there, or of an object in S3. Sources:
+# the partitions and endpoint rules that AWS publishes with its SDKs. A host is never built from
+# unchecked text: a region is one host label, an endpoint URL is a scheme, a host, perhaps a port
+# and a path, a bucket follows S3's naming rules.
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 
 # fmt: off
 PARTITIONS = (
@@ -719,7 +1188,7 @@ HOSTS = {
             "portal.sso.{R}.{dual}", "portal.sso-fips.{R}.{dual}"),
 }
 FIPS_HOSTS = {
-    # what FIPS alone means where a partition has a host of its own for it
+    # for FIPS alone, where a partition has another host
     ("sagemaker-runtime", "aws"): "runtime-fips.sagemaker.{R}.{dns}",
     ("sagemaker-runtime", "aws-us-gov"): "runtime.sagemaker.{R}.{dns}",
     ("sts", "aws-us-gov"): "sts.{R}.{dns}",
@@ -766,7 +1235,7 @@ LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def check_region(region: str, where: str = "region") -> str:
-    """The region itself, when it is one host label: 1 to 63 letters, digits and hyphens."""
+    """The region itself, if it is one host label; raises ConfigurationError."""
     if not isinstance(region, str) or not 1 <= len(region) <= 63 or not LABEL.issuperset(region):
         raise ConfigurationError(
             f"{where} {str(region)[:80]!r} is not a region: 1 to 63 letters, digits and hyphens"
@@ -784,12 +1253,10 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
 
     label = r"[A-Za-z0-9_-]{1,63}"
     host = rf"\[[0-9a-fA-F:.]+\]|({label}\.)*{label}\.?"
-    form = rf"(?i:https?)://(?P<host>{host})(?P<port>:[0-9]{{1,5}})?(/[!-~]*)?"
-    found = re.fullmatch(form, url) if isinstance(url, str) else None
+    form = rf"(?i:https?)://(?:{host})(?P<port>:[0-9]{{1,5}})?(/[^?#\\@]*)?"
+    found = re.fullmatch(form, url) if isinstance(url, str) and url.isascii() else None
     port = int((found["port"] or ":443")[1:]) if found else 0
-    if found and found["host"][0] == "[" and not _is_ipv6(found["host"][1:-1]):
-        found = None
-    if not found or set("?#\\@").intersection(url) or not 0 < port < 65536:
+    if not 0 < port < 65536 or not url.isprintable() or " " in url:
         shown = str(url).rpartition("@")[2].partition("?")[0][:80]
         raise ConfigurationError(
             f"{where} …{shown!r} is malformed: it takes http or https, a host, perhaps a port (1 "
@@ -798,47 +1265,32 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
     return url.rstrip("/")
 
 
-BUCKET_FORM = r"(?!.*\.\.)(?!(\d+\.){3}\d+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-S3_HOST_FORM = r"((?P<bucket>[^/]+)\.)?s3(-fips)?(\.dualstack)?([.-][a-z0-9-]+)?\.({suffixes})"
+LOCATION = (  # no two dots in a row in the bucket's name, and no IPv4 address
+    r"s3://(?![^/]*\.\.)(?!(?:\d+\.){3}\d+/)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])"
+    r"/([^\0-\x1f\x7f\ud800-\udfff]+)"
+)
 
 
 def parse_location(location: str) -> tuple[str, str]:
-    """Bucket and key of "s3://bucket/key" or of an https URL of S3's; raises ParamValidationError.
-
-    Of a URL's host nothing is used but the bucket's name.
+    """Bucket and key of "s3://bucket/key"; raises ParamValidationError.
 
     >>> parse_location("s3://my-bucket/in/a b+ü.json")
     ('my-bucket', 'in/a b+ü.json')
-    >>> parse_location("https://my-bucket.s3.eu-west-1.amazonaws.com/in/a%20b.json")
-    ('my-bucket', 'in/a b.json')
     """
     import re
-    from urllib.parse import unquote
 
-    scheme, _, rest = location.partition("://") if isinstance(location, str) else ("", "", "")
-    bucket, _, key = rest.partition("/")
-    if scheme == "https":
-        suffixes = "|".join(re.escape(row[2]) for row in PARTITIONS)
-        host = re.fullmatch(S3_HOST_FORM.format(suffixes=suffixes), bucket)
-        path = f"{host['bucket']}/{key}" if host and host["bucket"] else key
-        bucket, _, key = path.partition("/")
-        scheme = "s3" if host and not {"?", "#"}.intersection(key) else ""
-        try:
-            key = unquote(key, errors="strict")
-        except UnicodeDecodeError:
-            key = ""
-    named = scheme == "s3" and re.fullmatch(BUCKET_FORM, bucket)
-    if not named or not key or re.search(r"[\0-\x1f\x7f\ud800-\udfff]", key):
+    found = re.fullmatch(LOCATION, location) if isinstance(location, str) else None
+    if not found:
         shown = str(location).rpartition("@")[2].partition("?")[0][:80]
         raise ParamValidationError(
             f"location {shown!r} is not s3://bucket/key: the bucket's name has 3 to 63 lower-case "
             "letters, digits, dots and hyphens, the key is not empty and has no control characters"
         )
-    return bucket, key
+    return found[1], found[2]
 
 
 def s3_url(endpoint_url: str, bucket: str, key: str, path_style: bool) -> str:
-    """The URL of an object, its bucket in the host or at the start of the path.
+    """The URL of an object, whose bucket is in the host, or at the start of the path.
 
     >>> s3_url("https://s3.eu-west-1.amazonaws.com", "my-bucket", "a b/../c", path_style=False)
     'https://my-bucket.s3.eu-west-1.amazonaws.com/a%20b/../c'
@@ -848,813 +1300,12 @@ def s3_url(endpoint_url: str, bucket: str, key: str, path_style: bool) -> str:
     return f"{scheme}://{where}/{uri_encode(key, safe='/')}"
 
 
-def _is_ipv6(text: str) -> bool:
-    from ipaddress import IPv6Address
-
-    try:
-        return bool(IPv6Address(text))
-    except ValueError:
-        return False
-
-
-# --- 5. Signature Version 4 --------------------------------------------------
-# In: a request, credentials, region, service and time. Out: the request with its signature, and
-# all the working. The signer writes the request down in one canonical form, hashes it, and puts
-# the hash into a short text that names time and scope, the string to sign. An HMAC of that text
-# under a key derived from the secret is the signature. The service does the same with what it
-# received and compares: what differs by one byte, on purpose or on the way, is refused.
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-
-ALGORITHM = "AWS4-HMAC-SHA256"
-EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of no bytes
-GIL_BYTES = 2047  # at once; for more hashlib lets go of the GIL, and waits for it in busy programs
-UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986, 2.3
-
-# Not signed: what a proxy, or the HTTP library below us, may add, change or take away; nor are
-# proxy-* and a length of zero (see Outline).
-UNSIGNED_HEADERS = frozenset(
-    "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
-    "te trailer upgrade keep-alive baggage traceparent tracestate".split()
-)
-# What S3 wants of sign, other than all the rest.
-S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
-# The signer's own headers: signing a request again replaces them.
-SIGNER_HEADERS = frozenset(("authorization", "x-amz-date", "x-amz-security-token"))
-# What follows from the URL, from the headers' names and from the day's key is the same for most
-# requests of a program. So it is asked of a _Remembered: _scope_of[a, b] is _day_scope(a, b), but
-# for the time that it takes.
-
-
-def sign(
-    request: Request,
-    credentials: Credentials,
-    *,
-    region: str,
-    service: str,
-    timestamp: str,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-    sign_body: bool = False,
-    sign_session_token: bool = True,
-    payload_hash: str | None = None,
-) -> Signed:
-    """The request with X-Amz-Date, X-Amz-Security-Token and Authorization; Host if it had none.
-
-    `timestamp` is "20150830T123600Z", in UTC. S3 wants `double_encode=False, normalize_path=False,
-    sign_body=True`; the last adds and signs X-Amz-Content-Sha256. `sign_session_token=False` adds
-    the token after signing. `payload_hash`, in hex or "UNSIGNED-PAYLOAD", saves hashing the body.
-    """
-    payload_hash = payload_hash or (_payload_hash(request.body) if request.body else EMPTY_HASH)
-    own, token = [("X-Amz-Date", timestamp)], _token(credentials)
-    if sign_body:
-        own.append(("X-Amz-Content-Sha256", payload_hash))
-    own += token if sign_session_token else []
-    start, host = _start_of[request.method, request.url, double_encode, normalize_path]
-    headers = [("Host", host), *request.headers, *own]
-    outline: Outline = _outline_of[tuple([name for name, _ in headers]), len(own)]
-    canonical, signed_headers = outline.filled(start, headers, payload_hash)
-    scope = credential_scope(timestamp, region, service)
-    to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = hmac_of(_states_of[credentials.secret_access_key, scope], to_sign).hex()
-    authorization = (
-        f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
-        f"SignedHeaders={signed_headers}, Signature={signature}"
-    )
-    headers += [] if sign_session_token else token
-    headers.append(("Authorization", authorization))
-    request = Request(request.method, request.url, outline.sent(headers), request.body)
-    return Signed(request, canonical, to_sign, signature)
-
-
-def _token(credentials: Credentials) -> list[tuple[str, str]]:
-    token = credentials.session_token
-    return [("X-Amz-Security-Token", token)] if token else []
-
-
-def _payload_hash(body: RequestBody) -> str:
-    if not isinstance(body, bytes):
-        raise ParamValidationError("payload_hash: is required when the body is a stream")
-    import hashlib
-
-    return hashlib.sha256(body).hexdigest()
-
-
-def canonical_request(
-    method: str,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    payload_hash: str,
-    *,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-) -> str:
-    """The one form in which both sides write the request down.
-
-    >>> print(canonical_request("GET", "https://example.com/a%20b?y=2&x=1",
-    ...                         [("Host", "example.com"), ("My-Header", " a   b ")], EMPTY_HASH))
-    GET
-    /a%2520b
-    x=1&y=2
-    host:example.com
-    my-header:a b
-    <BLANKLINE>
-    host;my-header
-    e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-    """
-    pairs = list(headers)
-    start, _ = canonical_start(method, url, double_encode, normalize_path)
-    return Outline([name for name, _ in pairs], None).filled(start, pairs, payload_hash)[0]
-
-
-def canonical_start(
-    method: str, url: str, double_encode: bool, normalize_path: bool
-) -> tuple[str, str]:
-    """The three lines above the headers, method, path and query; and what Host says."""
-    host, path, query = split_url(url)
-    path = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
-    return f"{method}\n{path}\n{canonical_query(query)}", host
-
-
-_start_of = _Remembered(canonical_start)
-
-
-class Outline:
-    """The canonical headers with a gap for each value: what follows from the names alone.
-
-    `gaps` has what stands before which header's value; `length` is the place of Content-Length,
-    which is not signed when it is 0. The first name and the last `own` ones are the signer's: a
-    Host, which counts unless there is another (then `first` is 1), and what replaces the headers
-    of an earlier signature, in the places `dropped`. None stands for no signer, where all names
-    are taken as they are. Made anew each time, it would triple the time of a signature.
-    """
-
-    def __init__(self, names: Sequence[str], own: int | None) -> None:
-        lower = [name.lower() for name in names]
-        self.first = 1 if own is not None and "host" in lower[1:] else 0
-        self.dropped: list[int] = []
-        if own is not None:
-            end = len(names) - own
-            replaced = SIGNER_HEADERS.union(lower[end:])
-            self.dropped = [place for place in range(1, end) if lower[place] in replaced]
-        kept = [place for place in range(self.first, len(lower)) if place not in self.dropped]
-        order = sorted((lower[place], place) for place in kept)
-        order = [pair for pair in order if pair[0] not in UNSIGNED_HEADERS]
-        order = [pair for pair in order if not pair[0].startswith("proxy-")]
-        self.length = max([place for name, place in order if name == "content-length"] or [-1])
-        without = [pair for pair in order if pair[1] != self.length]
-        self.gaps, self.gaps_without_length = gaps_in(order), gaps_in(without)
-
-    def filled(
-        self, start: str, headers: list[tuple[str, str]], payload_hash: str
-    ) -> tuple[str, str]:
-        """The canonical request of these headers, and the names of those that are signed."""
-        gaps, signed_headers = self.gaps
-        if self.length >= 0 and headers[self.length][1] == "0":  # proxies may drop or add it
-            gaps, signed_headers = self.gaps_without_length
-        parts = []
-        for text, place in gaps:
-            value = headers[place][1]
-            parts.append(text)
-            parts.append(one_spaced(value) if " " in value or "\n" in value else value)
-        lines = "".join(parts)
-        if "\t" in lines or "\r" in lines or "\v" in lines or "\f" in lines:  # hardly ever
-            lines = "".join([text + one_spaced(headers[place][1]) for text, place in gaps])
-        return f"{start}{lines}\n\n{signed_headers}\n{payload_hash}", signed_headers
-
-    def sent(self, headers: list[tuple[str, str]]) -> Headers:
-        """The headers that count."""
-        if self.dropped:
-            headers = [pair for place, pair in enumerate(headers) if place not in self.dropped]
-        return tuple(headers[self.first :])
-
-
-_outline_of = _Remembered(Outline)
-
-
-def gaps_in(order: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], str]:
-    """What stands before each value, with the value's place, and the names joined by ";".
-
-    Values of one name are joined by ",", in their order.
-
-    >>> gaps_in([("x-a", 1), ("x-b", 0), ("x-b", 2)])
-    ([('\\nx-a:', 1), ('\\nx-b:', 0), (',', 2)], 'x-a;x-b')
-    """
-    gaps = []
-    signed: list[str] = []
-    for name, place in order:
-        gaps.append(("," if signed[-1:] == [name] else f"\n{name}:", place))
-        signed += [name] if signed[-1:] != [name] else []
-    return gaps, ";".join(signed)
-
-
-def split_url(url: str) -> tuple[str, str, str]:
-    """What the Host header says, the path and the query, each as it goes over the wire.
-
-    The port stays unless it is the scheme's own. (urllib's urlsplit drops tabs and line breaks,
-    so that what is signed would not be what is sent.)
-
-    >>> split_url("https://example.com:443/a/b?c=d")
-    ('example.com', '/a/b', 'c=d')
-    """
-    scheme, _, rest = url.partition("#")[0].partition("://")
-    rest, _, query = rest.partition("?")
-    host, _, path = rest.partition("/")
-    default_port = ":443" if scheme == "https" else ":80"
-    return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
-
-
-def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
-    """The path, encoded once more. Only S3 takes it as it is on the wire, dots and all.
-
-    >>> canonical_uri("/a/./b//../c%20d/")
-    '/a/c%2520d/'
-    """
-    if normalize_path and ("//" in path or "/." in path):
-        segments: list[str] = []
-        for segment in path.split("/"):
-            if segment == "..":
-                del segments[-1:]
-            elif segment not in ("", "."):
-                segments.append(segment)
-        path = "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")
-    return uri_encode(path, safe="/") if double_encode else path
-
-
-def canonical_query(query: str) -> str:
-    """Names and values encoded afresh, sorted by name, then by value.
-
-    >>> canonical_query("b=2&a=x%2fy&a=&flag")
-    'a=&a=x%2Fy&b=2&flag='
-    """
-    if not query:
-        return ""
-    pairs = [part.partition("=") for part in query.split("&") if part]
-    encoded = sorted((_encode_again(name), _encode_again(value)) for name, _, value in pairs)
-    return "&".join(f"{name}={value}" for name, value in encoded)
-
-
-def _encode_again(text: str) -> str:
-    """The one spelling of a text that may be encoded: "%2f" becomes "%2F", "%61" becomes "a"."""
-    if "%" not in text:
-        return uri_encode(text)
-    from urllib.parse import unquote_to_bytes
-
-    return uri_encode(unquote_to_bytes(text))
-
-
-def one_spaced(value: str) -> str:
-    """The value without white space at its ends, and one space for each run of it within.
-
-    >>> one_spaced(" a \t b\u00a0 ")
-    'a b\xa0'
-    """
-    return b" ".join(value.encode().split()).decode()  # no white space but ASCII's
-
-
-# Each byte's own character when that is unreserved, "%XX" otherwise.
-_ENCODED = [chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in range(256)]
-
-
-def uri_encode(text: str | bytes, safe: str = "") -> str:
-    """Every byte of the UTF-8 text as %XX, but for the unreserved characters and `safe`.
-
-    >>> uri_encode("a b/ü~%!'()*")
-    'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
-    """
-    if isinstance(text, str) and not text.strip(UNRESERVED + safe):
-        return text  # nothing to encode, as in most paths: found out in a quarter of the time
-    encoded = "".join(map(_ENCODED.__getitem__, text.encode() if isinstance(text, str) else text))
-    for character in safe:
-        encoded = encoded.replace(f"%{ord(character):02X}", character)
-    return encoded
-
-
-def credential_scope(timestamp: str, region: str, service: str) -> str:
-    """Day, region and service that a signature is good for.
-
-    >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
-    '20150830/us-east-1/sagemaker/aws4_request'
-    """
-    day, clock = timestamp[:8], timestamp[9:15]
-    digits = day + clock
-    if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
-        raise ParamValidationError(
-            f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
-        )
-    scope: str = _scope_of[day, region, service]
-    return scope
-
-
-def _day_scope(day: str, region: str, service: str) -> str:
-    return f"{day}/{check_region(region)}/{service}/aws4_request"
-
-
-_scope_of = _Remembered(_day_scope)
-
-
-def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
-    """The text that is signed: algorithm, time, scope, and the hash of the canonical request."""
-    import hashlib
-
-    text = canonical.encode()
-    digest = hashlib.sha256(text[:GIL_BYTES])  # of the whole text, but in pieces
-    for start in range(GIL_BYTES, len(text), GIL_BYTES):
-        digest.update(text[start : start + GIL_BYTES])
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{digest.hexdigest()}"
-
-
-def signing_key(secret_access_key: str, scope: str) -> bytes:
-    """The key of one day, region and service. What leaks of it is worth nothing beyond those.
-
-    >>> scope = "20150830/us-east-1/iam/aws4_request"
-    >>> signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", scope).hex()
-    'c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9'
-    """
-    key = ("AWS4" + secret_access_key).encode()
-    for part in scope.split("/"):
-        key = hmac_sha256(key, part)
-    return key
-
-
-def hmac_sha256(key: bytes, text: str) -> bytes:
-    """HMAC with SHA-256 (RFC 2104); to import the standard library's own takes 0.4 ms."""
-    return hmac_of(padded(key), text)
-
-
-def padded(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
-    """The two hashes H of an HMAC, H(key ^ 5c… + H(key ^ 36… + text)), when they have the key."""
-    import hashlib
-
-    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
-    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C))
-    return inner, outer
-
-
-# A key is good for a day, and making it takes longer than the rest of a signature.
-_states_of = _Remembered(lambda secret, scope: padded(signing_key(secret, scope)), limit=10)
-
-
-def hmac_of(states: tuple[hashlib._Hash, hashlib._Hash], text: str) -> bytes:
-    """The HMAC of a text under the key that the hashes have."""
-    inner, outer = states[0].copy(), states[1].copy()
-    inner.update(text.encode())
-    outer.update(inner.digest())
-    return outer.digest()
-
-
-def presign(
-    request: Request,
-    credentials: Credentials,
-    *,
-    region: str,
-    service: str,
-    timestamp: str,
-    expires: int,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-    sign_session_token: bool = True,
-    payload_hash: str | None = None,
-) -> Signed:
-    """What sign does, in query form: `.request.url` carries the signature.
-
-    Whoever has the URL can send the request, for `expires` seconds from `timestamp` (1 to 604800,
-    a week). S3 wants `payload_hash="UNSIGNED-PAYLOAD"` besides what it wants of sign.
-    """
-    if type(expires) is not int or not 1 <= expires <= 604_800:
-        raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
-    scope, token = credential_scope(timestamp, region, service), _token(credentials)
-    headers = [("Host", split_url(request.url)[0]), *request.headers]
-    outline = Outline([name for name, _ in headers], 0)
-    query = [
-        ("X-Amz-Algorithm", ALGORITHM),
-        ("X-Amz-Credential", f"{credentials.access_key_id}/{scope}"),
-        ("X-Amz-Date", timestamp), ("X-Amz-Expires", str(expires)),
-        ("X-Amz-SignedHeaders", outline.filled("", headers, "")[1]),
-    ]  # fmt: skip
-    url = _with_query(request.url, query + token if sign_session_token else query)
-    canonical = canonical_request(
-        request.method, url, outline.sent(headers), payload_hash or _payload_hash(request.body),
-        double_encode=double_encode, normalize_path=normalize_path,
-    )  # fmt: skip
-    to_sign = string_to_sign(timestamp, scope, canonical)
-    signature = hmac_of(_states_of[credentials.secret_access_key, scope], to_sign).hex()
-    url = _with_query(url, [] if sign_session_token else token)
-    url = _with_query(url, [("X-Amz-Signature", signature)])
-    signed = Request(request.method, url, outline.sent(headers), request.body)
-    return Signed(signed, canonical, to_sign, signature)
-
-
-def _with_query(url: str, pairs: list[tuple[str, str]]) -> str:
-    url = url.partition("#")[0]
-    query = "".join(f"&{name}={uri_encode(value)}" for name, value in pairs)
-    return url + (query if "?" in url else query.replace("&", "?", 1))
-
-
-EXPECTED = "The Canonical String for this request should have been\n'"
-
-
-def mismatch(error: Mapping[str, str], canonical: str) -> str:
-    """The first line in which the canonical request that the service expected differs from ours.
-
-    `error` is what boto3 has as response["Error"]. Most services put it into the message, S3 has
-    an element for it; "" when it is in neither.
-
-    >>> text = EXPECTED + "POST\\n/a\\n'\\n\\nThe String-to-Sign ..."
-    >>> mismatch({"Message": text}, "POST\\n/b\\n")
-    "line 2 of the canonical request: the service has '/a', we have '/b'"
-    """
-    told = error.get("Message", "").partition(EXPECTED)[2]
-    expected = error.get("CanonicalRequest") or told.rpartition("'\n\nThe String-to-Sign")[0]
-    if not expected:
-        return ""
-    wanted, ours = (masked(text, HIDDEN_HEADERS).split("\n") for text in (expected, canonical))
-    for number, (want, have) in enumerate(zip([*wanted, ""], [*ours, ""]), 1):
-        if want != have:
-            what = f"line {number} of the canonical request"
-            return f"{what}: the service has {want!r}, we have {have!r}"
-    return "the canonical requests are the same, so the secret key or the token is another one"
-
-
-# --- 6. Reading the answer ---------------------------------------------------
-# In: a Response. Out: the dict that boto3 would return, or ClientError with the dict that botocore
-# would put into it. A 2xx with any X-Amzn-SageMaker-* header or a JSON object means that the
-# inference is enqueued, even when the body was cut short on the way. Whatever the body is, reading
-# it never fails: an error page of a proxy is an answer too.
-
-ERRORS = {
-    "ValidationError": ValidationError,
-    "InternalFailure": InternalFailure,
-    "ServiceUnavailable": ServiceUnavailable,
-}
-LOCATION_HEADERS = {
-    "OutputLocation": "x-amzn-sagemaker-outputlocation",
-    "FailureLocation": "x-amzn-sagemaker-failurelocation",
-}
-MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: any message fits, and no flood
-
-
-def deserialize(response: Response) -> dict[str, Any]:
-    """The answer in boto3's shape; raises ClientError, or TransportError for a 2xx of another's.
-
-    >>> deserialize(Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),
-    ...                            ("x-amzn-RequestId", "1-2-3")), b'{"InferenceId": "id-1"}'))
-    ... # doctest: +NORMALIZE_WHITESPACE
-    {'ResponseMetadata': {'RequestId': '1-2-3', 'HTTPStatusCode': 202, 'HTTPHeaders':
-        {'x-amzn-sagemaker-outputlocation': 's3://bucket/out', 'x-amzn-requestid': '1-2-3'},
-        'RetryAttempts': 0},
-     'OutputLocation': 's3://bucket/out', 'InferenceId': 'id-1'}
-    """
-    body, metadata = _json_object(response.body), _metadata(response)
-    headers = metadata["HTTPHeaders"]
-    if not 200 <= response.status < 300:
-        raise client_error(response, body, OPERATION)
-    if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
-        page = " (text/html)" if "text/html" in headers.get("content-type", "") else ""
-        raise TransportError(
-            f"HTTP {response.status} from something other than SageMaker{page}: it has no "
-            "X-Amzn-SageMaker header and no JSON object; look for a proxy or a log-in page",
-            retryable=False,
-        )
-    answer: dict[str, Any] = {"ResponseMetadata": metadata}
-    for member, name in LOCATION_HEADERS.items():
-        if name in headers:
-            answer[member] = headers[name]
-    if body and isinstance(body.get("InferenceId"), str):
-        answer["InferenceId"] = body["InferenceId"]
-    return answer
-
-
-def _metadata(response: Response) -> dict[str, Any]:
-    """What boto3 has as ResponseMetadata."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers:
-        name = name.lower()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return {
-        "RequestId": headers.get("x-amzn-requestid")
-        or headers.get("x-amz-requestid")
-        or headers.get("x-amz-request-id", ""),
-        "HTTPStatusCode": response.status,
-        "HTTPHeaders": headers,
-        "RetryAttempts": 0,
-    }
-
-
-def _json_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object that the body is, or None for anything else."""
-    try:
-        text = body.decode().lstrip("\ufeff").strip(" \t\r\n")
-        value, end = _read_json[()](text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and end == len(text) else None
-
-
-def json_reader() -> Callable[[str], tuple[Any, int]]:
-    """What reads a JSON text and says where it ends; json.loads takes twice the time."""
-    import json
-
-    return json.JSONDecoder().raw_decode
-
-
-_read_json = _Remembered(json_reader)
-
-
-def xml_fields(body: bytes) -> dict[str, str]:
-    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
-
-    >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
-    {'Error': '', 'Code': 'AccessDenied'}
-    """
-    from xml.etree.ElementTree import ParseError, fromstring
-
-    try:
-        text = body.decode("utf-8-sig")
-        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
-            return {}  # a document type can define entities that blow up memory
-        elements = fromstring(text).iter()
-    except (ParseError, ValueError, RecursionError):
-        return {}
-    return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
-
-
-def s3_answer(response: Response) -> dict[str, Any]:
-    """What S3 says, in boto3's shape but for Body, which is bytes; raises ClientError.
-
-    `Complete` is False when the body was cut short, or was over the limit.
-    """
-    if not 200 <= response.status < 300:
-        fields = xml_fields(response.body)
-        refusal = client_error(response, fields if "Code" in fields else None, "")
-        kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
-        refusal.response["Error"].update({key: fields[key] for key in kept if key in fields})
-        raise refusal
-    return {
-        "ResponseMetadata": _metadata(response),
-        "Body": response.body,
-        "ContentType": response.header("content-type", ""),
-        "Complete": response.complete,
-    }
-
-
-def bucket_region(error: ClientError) -> str | None:
-    """The region where S3 says that the bucket is, when it sends us there."""
-    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    region = region or error.response.get("Error", {}).get("Region") or ""
-    elsewhere = error.status in (301, 307, 400) and LABEL.issuperset(region)
-    return region if elsewhere and 0 < len(region) < 64 else None
-
-
-# What to do about a code, where its message does not say it.
-HINTS = {
-    "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
-    "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, or "
-    "temporary and without its session token",
-    "ExpiredTokenException": "the credentials are over; log in again, or see to what renews them",
-    "RequestTimeTooSkewed": "set the clock of this machine",
-}
-NO_LIST_HINT = (
-    "to a caller without s3:ListBucket S3 says 403 about an object that is not there yet; grant "
-    "s3:ListBucket on the bucket, and s3:GetObject on its objects"
-)
-
-
-def is_absent(error: ClientError) -> bool:
-    """Whether S3 says that the object is not there, or with 403 that it does not tell."""
-    if error.status == 403:
-        return error.code == "AccessDenied"
-    return error.status == 404 and error.code != "NoSuchBucket"
-
-
-def client_error(
-    response: Response, body: dict[str, Any] | None, operation_name: str
-) -> ClientError:
-    """The error in an answer; `body` has its fields, None when it is not of the protocol."""
-    metadata = _metadata(response)
-    code = error_code(metadata["HTTPHeaders"], body or {}) or str(response.status)
-    message = _message(response, body)
-    error: dict[str, Any] = {
-        "Error": {"Message": message, "Code": code},
-        "ResponseMetadata": metadata,
-    }
-    if code in ERRORS:
-        error["Message"] = message  # the one member that the model's error shapes have
-    return ERRORS.get(code, ClientError)(message, response=error, operation_name=operation_name)
-
-
-def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
-    """The code, wherever restJson1 has it, without namespace and URL; "" when there is none.
-
-    >>> error_code({"x-amzn-errortype": "ValidationError:http://internal.amazon.com/"}, {})
-    'ValidationError'
-    >>> error_code({}, {"__type": "com.amazonaws.sagemaker#InternalFailure"})
-    'InternalFailure'
-    """
-    spellings = (headers.get("x-amzn-errortype"), *map(body.get, ("__type", "code", "Code")))
-    for text in spellings:
-        if isinstance(text, (str, int)) and str(text):
-            return str(text).partition(":")[0].rpartition("#")[2].strip()
-    return ""
-
-
-def _message(response: Response, body: dict[str, Any] | None) -> str:
-    """The service's words; for a body that is not a JSON object, what can be said of it."""
-    if body is not None:
-        spellings = ("message", "Message", *(key for key in body if key.lower() == "message"))
-        found = next((body[key] for key in spellings if key in body), None)
-        return found if isinstance(found, str) else "" if found is None else repr(found)
-    text = response.body.decode("utf-8", "replace").strip()
-    if response.status >= 500 and (
-        not text or text[:9].lower().startswith(("<html", "<!doctype"))
-    ):
-        from http import HTTPStatus
-
-        return next((status.phrase for status in HTTPStatus if status == response.status), "")
-    if len(text) > MESSAGE_CHARACTERS:
-        return f"{text[:MESSAGE_CHARACTERS]}… ({len(response.body)} bytes)"
-    return text
-
-
-# --- 7. Retry decisions ------------------------------------------------------
-# In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
-# AWS's SDKs as of 2026.
-# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
-# A quota, shared by all calls of a client, pays for each retry, so that a service in trouble is
-# not asked three times as often by everybody. Nothing here sleeps or asks for the time.
-
-MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
-MAX_BACKOFF_SECONDS = 20.0
-RETRIES: dict[str, tuple[float, int]] = {
-    # kind: first delay at most, in seconds; what a retry costs
-    "transient": (0.05, 14),
-    "throttle": (1.0, 5),
-    "corrected": (0.05, 0),  # the next request has the right time, or other credentials
-}
-QUOTA = 500
-TRANSIENT_STATUS = frozenset((500, 502, 503, 504))
-TRANSIENT_CODES = frozenset(("RequestTimeout", "RequestTimeoutException"))
-THROTTLE_CODES = frozenset(
-    "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException "
-    "TooManyRequestsException ProvisionedThroughputExceededException RequestLimitExceeded "
-    "TransactionInProgressException BandwidthLimitExceeded LimitExceededException SlowDown "
-    "PriorRequestNotComplete EC2ThrottledException".split()
-)
-SKEW_CODES = frozenset(
-    "RequestTimeTooSkewed InvalidSignatureException SignatureDoesNotMatch AuthFailure "
-    "AccessDeniedException".split()
-)
-EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException"))
-THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
-MIN_GAP_SECONDS, MAX_GAP_SECONDS = 0.02, 2.0  # between two of many requests, once throttled
-NAP_SECONDS = 0.5  # at most, of who waits for a turn, and may be told meanwhile not to
-MAX_POLL_SECONDS = 30.0
-MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
-DATES = range(1_325_376_000, 250_000_000_000)  # 2012, SigV4's year, to 9892; no other Date counts
-SLOW_ROUND_TRIP_SECONDS = 900  # a Date that was so long under way says nothing about our clock
-
-
-def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
-    """Which row of RETRIES an error belongs to; None when it is final.
-
-    `skew` is how far off the time that was signed was seen to be. With `retry_sent=False` a
-    request that was sent and got no answer is final, since the service may have accepted it.
-
-    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
-    'transient'
-    >>> retry_kind(TransportError("no answer", kind="timeout", sent=True), retry_sent=False)
-    """
-    if isinstance(error, TransportError):
-        return "transient" if error.retryable and (retry_sent or not error.sent) else None
-    if not isinstance(error, ClientError):
-        return None
-    if error.code in THROTTLE_CODES or (error.status == 429 and error.code not in ERRORS):
-        return "throttle"
-    if error.code in TRANSIENT_CODES or error.status in TRANSIENT_STATUS:
-        return "transient"
-    if error.code in SKEW_CODES and abs(skew or 0) > MAX_SKEW_SECONDS:
-        return "corrected"
-    return None
-
-
-def backoff(kind: str, retry: int, random: float, retry_after: str | None = None) -> float:
-    """Seconds to wait before a retry; the first one is number 0, and `random` is in [0, 1).
-
-    `retry_after` is the header x-amz-retry-after, in milliseconds.
-
-    >>> [backoff("transient", retry, 1.0) for retry in range(4)]
-    [0.05, 0.1, 0.2, 0.4]
-    >>> backoff("transient", 0, 1.0, "10000")
-    5.05
-    """
-    first_delay, _ = RETRIES[kind]
-    delay: float = random * min(first_delay * 2**retry, MAX_BACKOFF_SECONDS)
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-        return max(delay, min(int(retry_after[:9]) / 1000, delay + 5))
-    return delay
-
-
-class RetryQuota:
-    """What a client may still spend on retries: 500 at first, never below 0, never above 500."""
-
-    def __init__(self, available: int = QUOTA) -> None:
-        self.available = available
-        self._lock = allocate_lock()
-
-    def spend(self, cost: int) -> bool:
-        """Take `cost`, if there is as much."""
-        with self._lock:
-            if cost > self.available:
-                return False
-            self.available -= cost
-            return True
-
-    def refund(self, cost: int) -> None:
-        """After a success: give back what its last retry cost, or 1 when it had none."""
-        if self.available < QUOTA:  # a quota that is full, as it mostly is, needs no lock
-            with self._lock:
-                self.available = min(QUOTA, self.available + (cost or 1))
-
-
-class Pace:
-    """How fast many requests may follow each other: at once, until the service throttles them.
-
-    Each throttling doubles the gap between two requests, each answer takes a tenth off it. All
-    who share a pace slow down together. Times are seconds of a monotonic clock.
-    """
-
-    def __init__(self) -> None:
-        self.gap, self.next_start, self.slowed_at = 0.0, 0.0, float("-inf")
-        self._lock = allocate_lock()
-
-    def delay(self, now: float) -> float:
-        """0.0 when a request may begin, whose turn it is then; else in how long to ask again.
-
-        No turn is booked ahead, so that a pace recovers at once for all who wait.
-        """
-        with self._lock:
-            if now < self.next_start:
-                return min(self.next_start - now, NAP_SECONDS)
-            self.next_start = now + self.gap
-            return 0.0
-
-    def throttled(self, started: float, now: float, pause: float) -> None:
-        """A request that began at `started` was throttled; the next ones begin after a pause."""
-        with self._lock:
-            if started > self.slowed_at:  # what was on its way at the last time says nothing new
-                self.gap = min(max(2 * self.gap, MIN_GAP_SECONDS), MAX_GAP_SECONDS)
-                self.slowed_at = now
-                self.next_start = max(self.next_start, now + pause)
-
-    def answered(self) -> None:
-        """A request was answered."""
-        if self.gap:
-            with self._lock:
-                self.gap = self.gap * 0.9 if self.gap > MIN_GAP_SECONDS / 10 else 0.0
-
-
-def polling_delay(waited: float, random: float) -> float:
-    """Seconds until the next look for a result; `random` is in [0, 1).
-
-    A result is seen at most 1.5 s and 12 % of the time it took too late, and never over 30 s.
-
-    >>> [polling_delay(waited, 1.0) for waited in (0.0, 50.0, 600.0)]
-    [1.5, 7.5, 30.0]
-    """
-    return min(1.5 + 0.12 * waited, MAX_POLL_SECONDS) * (0.9 + 0.1 * random)
-
-
-def clock_skew(headers: Mapping[str, str], sent_at: float, received_at: float) -> float | None:
-    """Seconds by which the service's clock is ahead of ours, both times being ours.
-
-    None when the answer cannot tell: no Date, an Age (a cache answered), a slow round trip.
-
-    >>> clock_skew({"date": "Sun, 30 Aug 2015 12:41:01 GMT"}, 1440938160.0, 1440938162.0)
-    300.0
-    """
-    if received_at - sent_at > SLOW_ROUND_TRIP_SECONDS or "age" in headers:
-        return None
-    seconds: float | None = _seconds_of[headers.get("date"),]
-    if seconds is None or int(seconds) not in DATES:
-        return None
-    return seconds - (sent_at + received_at) / 2
-
-
-def http_date(text: str | None) -> float | None:
-    """Epoch seconds of an HTTP date; None for what is not one."""
-    from email.utils import mktime_tz, parsedate_tz
-
-    try:
-        parsed = parsedate_tz(text or "")
-        return None if parsed is None else float(mktime_tz(parsed))
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-
-
-_seconds_of = _Remembered(http_date)  # answers of the same second have the same one
-
-
-# === PART II: THE WORLD ======================================================
-# --- 8. Settings -------------------------------------------------------------
+# === PART II: THE CLIENT =====================================================
+__all__ += [
+    "load_profiles", "UrllibTransport", "resolve_credentials", "RuntimeClient", "lambda_handler",
+]  # fmt: skip
+
+# --- 7. Settings -------------------------------------------------------------
 # In: an environment and the two files that AWS's tools share. Out: each setting with the place it
 # came from. An argument beats the environment, which beats the profile; an empty variable counts
 # as unset. The files are read when a client is made and when credentials are renewed, at most
@@ -1912,7 +1563,7 @@ class Settings:
         return dict(_property(line, section) for line in lines)
 
 
-# --- 9. Transport ------------------------------------------------------------
+# --- 8. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
 # whether the request can have arrived. A transport is any callable of that shape. In this one
 # urllib.request's own handlers see to proxies, http.client reads the answers; the signed headers
@@ -2159,12 +1810,12 @@ def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> tuple[str, b
 class _Destination:
     """What follows from a URL: where to connect, the Host header, and what to ask whom for."""
 
-    def __init__(self, url: str, routes: Mapping[Any, Any]) -> None:
+    def __init__(self, url: str, routes: Callable[[str, str], Any]) -> None:
         if not url.startswith(("http://", "https://")):
             raise ParamValidationError("the URL has to begin with http:// or https://")
         self.scheme, (self.host, self.target, query) = url.partition(":")[0], split_url(url)
         self.target += f"?{query}" if query or url.endswith("?") else ""
-        self.server, self.is_proxy, self.proxy_headers = routes[self.scheme, self.host]
+        self.server, self.is_proxy, self.proxy_headers = routes(self.scheme, self.host)
         self.headers: Headers = ()  # for the proxy; one that makes a tunnel has had them then
         if self.is_proxy and self.scheme == "http":
             self.headers, self.target = self.proxy_headers, f"http://{self.host}{self.target}"
@@ -2175,7 +1826,7 @@ class _Idle:
     """Lines waiting for their next request; the one used last is the first out."""
 
     def __init__(self) -> None:
-        self.process, self.lock = os.getpid(), allocate_lock()
+        self.process, self.lock = os.getpid(), Lock()
         self.waiting: list[tuple[object, float, _Line]] = []
 
     def take(self, key: object, now: float) -> _Line | None:
@@ -2240,15 +1891,15 @@ class UrllibTransport:
         self.read_timeout = _positive(read_timeout)
         self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
         known = proxies(environment(environ))
-        routes = _Remembered(lambda scheme, host: route_to(scheme, host, known), MAX_ROUTES)
-        self._destinations = _Remembered(lambda url: _Destination(url, routes))
+        routes = lru_cache(MAX_ROUTES)(lambda scheme, host: route_to(scheme, host, known))
+        self._destination = lru_cache(100)(lambda url: _Destination(url, routes))
         self._tls_context: ssl.SSLContext | None = None
 
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
         """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
-        destination, now = self._destinations[request.url,], self.monotonic()
+        destination, now = self._destination(request.url), self.monotonic()
         until = now + timeout if timeout else NEVER
         if self._idle.process != os.getpid():
             self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
@@ -2431,7 +2082,7 @@ def _pieces(start: bytes, body: Callable[[], BinaryIO]) -> Iterator[bytes]:
 
 def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     """Request line and headers as they go out; raises ParamValidationError."""
-    has_host, are_names = _traits_of[tuple([name for name, _ in headers])]
+    has_host, are_names = header_traits(*[name for name, _ in headers])
     headers = headers if has_host else (("Host", host), *headers)
     lines = list(map(": ".join, headers))
     text = "".join(lines)  # one look at all of it takes less time than one at each line
@@ -2439,17 +2090,15 @@ def head(method: str, target: str, headers: Headers, host: str) -> bytes:
     if not plain or not are_names:
         for (name, _), line in zip(headers, lines):
             check_line(f"header {name!r}", line, r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*")
-    return "\r\n".join([_request_line_of[method, target], *lines, "", ""]).encode()
+    return "\r\n".join([request_line(method, target), *lines, "", ""]).encode()
 
 
+@lru_cache(maxsize=100)
 def header_traits(*names: str) -> tuple[bool, bool]:
     """Whether there is a Host, and whether all can be names of headers."""
     text = "".join(names)
     plain = text.isascii() and text.isprintable() and not {" ", ":"} & set(text)
     return "host" in map(str.lower, names), plain and all(names)
-
-
-_traits_of = _Remembered(header_traits)
 
 
 def check_line(what: str, line: str, form: str) -> str:
@@ -2461,11 +2110,9 @@ def check_line(what: str, line: str, form: str) -> str:
     return line
 
 
-def _request_line(method: str, target: str) -> str:
+@lru_cache(maxsize=100)
+def request_line(method: str, target: str) -> str:
     return check_line("method or URL", f"{method} {target} HTTP/1.1", r"[!-~]+ [!-~]+ HTTP/1\.1")
-
-
-_request_line_of = _Remembered(_request_line)
 
 
 def _answer(line: Any, method: str) -> http.client.HTTPResponse:
@@ -2603,7 +2250,7 @@ def header_text(name: str, value: str) -> tuple[str, str]:
         return name, value
 
 
-# --- 10. Credentials ---------------------------------------------------------
+# --- 9. Credentials ----------------------------------------------------------
 # In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
 # a function that returns Credentials, or None when it is not configured, or raises when it is but
 # does not work. That ends the search: a key from somewhere else than was asked for is worse than
@@ -2631,12 +2278,10 @@ def random_fraction() -> float:
     return random()
 
 
+@lru_cache(maxsize=16)  # many signatures are made within one second
 def amz_date(seconds: float) -> str:
     """Epoch seconds as a signature has them, "20150830T123600Z"."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
-
-
-_date_of = _Remembered(amz_date)
 
 
 def ask_on_terminal(question: str) -> str:
@@ -2761,7 +2406,7 @@ def _key_pair(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> 
 
 def credentials_in(answer: bytes, where: str, account: str | None = None) -> Credentials:
     """Credentials in an answer. All services call the five alike, but for case and "Token"."""
-    fields: Any = _json_object(answer) or xml_fields(answer)
+    fields: Any = json_object(answer) or xml_fields(answer)
     fields = fields.get("roleCredentials", fields)  # which SSO has around them
     fields = fields if isinstance(fields, dict) else {}
     found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
@@ -2877,14 +2522,16 @@ def _ask_sts(
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
     """
+    from urllib.parse import urlencode
+
     form = {"Action": action, "Version": "2011-06-15", **form}
     form["RoleSessionName"] = form["RoleSessionName"] or f"smasync-{lookup.clock():.0f}"
-    body = "&".join(f"{name}={uri_encode(text)}" for name, text in form.items() if text).encode()
+    body = urlencode([pair for pair in form.items() if pair[1]]).encode()
     kind = "application/x-www-form-urlencoded; charset=utf-8"
     headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
     request = Request("POST", lookup.settings.endpoint("sts", lookup.region) + "/", headers, body)
     if base:
-        timestamp, region = amz_date(lookup.clock()), str(lookup.region)
+        timestamp, region = amz_date(int(lookup.clock())), str(lookup.region)
         signed = sign(request, base, region=region, service="sts", timestamp=timestamp)
         request = signed.request
     answer = _ask(lookup, request, action, secret=form.get("WebIdentityToken") or "")
@@ -2938,7 +2585,7 @@ def _sso_token(lookup: Lookup, key: str) -> str:
     home = home_of(lookup.settings.environ)
     file = sha1(key.encode(), usedforsecurity=False).hexdigest() + ".json"
     path = os.path.join(home, ".aws", "sso", "cache", file)
-    cached = _json_object((read_text_file(path) or "").encode() if home else b"") or {}
+    cached = json_object((read_text_file(path) or "").encode() if home else b"") or {}
     token, expires = cached.get("accessToken"), cached.get("expiresAt")
     if not isinstance(token, str) or not isinstance(expires, str):
         raise CredentialsError(f"no SSO token in {path}")
@@ -2971,7 +2618,7 @@ def _process(lookup: Lookup) -> Credentials | None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip()[:1000]
         raise CredentialsError(f"{what}: ended with status {done.returncode}: {said}")
-    if (_json_object(done.stdout) or {}).get("Version") != 1:
+    if (json_object(done.stdout) or {}).get("Version") != 1:
         raise CredentialsError(f"{what}: what it printed is not JSON with Version 1")
     return credentials_in(done.stdout, what)
 
@@ -3095,7 +2742,7 @@ def _ask(
             response = transport(request, timeout=timeout)
             if 200 <= response.status < 300 and response.complete:
                 return response.body
-            fields = _json_object(response.body) or xml_fields(response.body)
+            fields = json_object(response.body) or xml_fields(response.body)
             raise client_error(response, without_secrets(fields, [secret, *hidden]), operation)
         except (ClientError, TransportError) as error:
             kind = retry_kind(error)
@@ -3140,7 +2787,7 @@ class RenewedCredentials:
     def __init__(self, load: Callable[[], Credentials], clock: Callable[[], float]) -> None:
         self._load, self._clock = load, clock
         self.current: Credentials | None = None
-        self._process, self._lock = os.getpid(), allocate_lock()
+        self._process, self._lock = os.getpid(), Lock()
 
     def get(self) -> Credentials:
         """The current credentials; raises what loading raises."""
@@ -3164,7 +2811,7 @@ class RenewedCredentials:
 
     def _renew(self, old: Credentials | None) -> Credentials:
         if self._process != os.getpid():  # a fork: the parent's thread never opens our copy
-            self._process, self._lock = os.getpid(), allocate_lock()
+            self._process, self._lock = os.getpid(), Lock()
         with self._lock:
             if self.current is None or self.current == old:
                 loaded = self._load()
@@ -3175,17 +2822,10 @@ class RenewedCredentials:
             return self.current
 
 
-# --- 11. Client --------------------------------------------------------------
+# --- 10. The client ----------------------------------------------------------
 # In: an operation's members. Out: what the service answered, as a plain dict. This is where the
 # sections above are put together: serialize, sign, send, read, and decide whether to do it again.
-# Around the one operation stands the rest of the job: S3 for its input and its result, a wait that
-# ends, and invoke_many for many requests.
 
-WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
-LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
-UPLOAD_PIECE_BYTES = 1 << 18
-MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
-CONCURRENCY = 16
 DEBUG, WARNING = 10, 30  # logging's
 
 
@@ -3210,8 +2850,8 @@ class _Call:
         self.options: dict[str, Any] = {} if sink is None else {"sink": sink}  # of the transport
 
 
-class Client:
-    """A client of one region's SageMaker Runtime. Thread-safe; a context manager.
+class RuntimeClient:
+    """A client of SageMaker Runtime in one region. Thread-safe; a context manager.
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
     certificates, or False, which is unsafe. With `retry_sent=False` a request that was sent and
@@ -3267,7 +2907,7 @@ class Client:
         self.sources, self._quota, self._skew = settings.sources, RetryQuota(), 0.0
         self.region_name = settings.get("region")
         self._signing = {"region": self.region_name, "service": SIGNING_NAME}
-        self._bucket_regions: dict[str, str] = {}
+        self._bucket_regions: dict[str, str] = {}  # for Part III
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
         self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
@@ -3331,6 +2971,330 @@ class Client:
         call = self._invocation(members)
         return self._signed(call, self._credentials.get(), self._clock(), 1)
 
+    def _invocation(self, members: Mapping[str, Any], invocation: str | None = None) -> _Call:
+        request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
+        headers, retry_sent = self._sdk_headers(invocation), self._retry_sent
+        return _Call(
+            OPERATION, request, headers, deserialize, self._signing, retry_sent=retry_sent
+        )
+
+    def _send(self, call: _Call) -> dict[str, Any]:
+        """Send, and send again as section 7 decides, until there is an answer or a final error."""
+        attempts: list[dict[str, Any]] = []
+        cost = 0
+        while True:
+            credentials = self._credentials.get()
+            try:
+                answer = self._attempt(call, credentials, attempts)
+            except (ClientError, TransportError) as error:
+                kind = self._retry_kind(call, error, credentials, attempts)
+                if kind is None:
+                    raise
+                cost, delay = RETRIES[kind][1], self._delay(kind, error, attempts)
+                if self._monotonic() + delay >= call.deadline:
+                    raise
+                self._sleep(delay)
+            else:
+                self._quota.refund(cost)
+                return answer
+
+    def _attempt(
+        self, call: _Call, credentials: Credentials, attempts: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Sign, send and read once; adds to `attempts` how it went."""
+        log, started, sent_at = logger(), self._monotonic(), self._clock()
+        signed = self._signed(call, credentials, sent_at, len(attempts) + 1)
+        if log:
+            canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
+            operation = f"{SERVICE_IDS[call.signing['service']]}, {call.operation}"
+            working = f"{canonical}\n{signed.string_to_sign}"
+            log.debug("%s signed:\n%s\n%r", operation, working, signed.request)
+        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
+        attempts.append(entry)
+        metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
+        try:
+            if call.deadline < NEVER:
+                call.options["timeout"] = max(call.deadline - self._monotonic(), 0.001)
+            response = self._transport(signed.request, **call.options)
+            received_at = self._clock()
+            if log:
+                headers = without_secrets(response.headers, secrets_in(credentials))
+                log.debug("answer: %r %s", response, shown_headers(headers))
+            if not 200 <= response.status < 300:
+                raise _refusal(call, response, credentials, signed.canonical_request)
+            answer = call.read(response)
+        except ClientError as error:
+            entry["Outcome"] = error.code
+            metadata.update(self._timing(error.metadata["HTTPHeaders"], sent_at, received_at))
+            error.metadata.update(metadata)
+            raise
+        except TransportError as error:
+            entry["Outcome"], error.metadata = error.kind, metadata
+            error.args = (without_secrets(str(error), secrets_in(credentials)),)
+            raise
+        finally:
+            entry["Seconds"] = self._monotonic() - started
+        entry["Outcome"] = str(response.status)
+        known = answer["ResponseMetadata"]
+        known.update(metadata, **self._timing(known["HTTPHeaders"], sent_at, received_at))
+        return answer
+
+    def _sdk_headers(self, invocation: str | None = None) -> Headers:
+        """What all attempts of a call have beside what says what is wanted.
+
+        The invocation's id is a UUID that no other call has, nor one of a process that is a copy
+        of this one: time, process, family and count. To ask the system for random bytes each time
+        would let go of the interpreter's lock, for which many threads may be waiting.
+        """
+        time, process = int(self._clock() * 1e6) & 0xFFFFFFFF, os.getpid() & 0xFFFF
+        own = f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
+        trace = trace_header(self._settings.environ) if self._in_lambda else ()
+        return (
+            ("amz-sdk-invocation-id", invocation or own), ("User-Agent", self._user_agent), *trace,
+        )  # fmt: skip
+
+    def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
+        """One attempt's request, signed for the time that the service has."""
+        request = call.request
+        counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
+        headers = (*request.headers, *call.sdk_headers, counted)
+        request = Request(request.method, request.url, headers, request.body)
+        call.skew = self._skew
+        return sign(request, credentials, timestamp=amz_date(int(now + call.skew)), **call.signing)
+
+    def _timing(
+        self, headers: Mapping[str, str], sent_at: float, received_at: float
+    ) -> dict[str, float | None]:
+        """What the answer says about the clocks; the next signature uses it."""
+        skew = clock_skew(headers, sent_at, received_at)
+        if skew is not None:
+            self._skew = skew
+        server_time = http_date(headers.get("date"))
+        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
+
+    def _retry_kind(
+        self, call: _Call, error: ClientError | TransportError, credentials: Credentials,
+        attempts: list[dict[str, Any]],
+    ) -> str | None:  # fmt: skip
+        """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
+
+        Credentials that expired are renewed, once in a call, and then tried. A clock that is
+        found wrong again in the same call is paid for.
+        """
+        skew = error.metadata.get("ClockSkew")
+        off = None if skew is None else skew - call.skew
+        kind = retry_kind(error, skew=off, retry_sent=call.retry_sent)
+        if kind == "throttle" and not call.retry_throttled:
+            return None
+        may = len(attempts) < self.max_attempts
+        *before, code = [entry["Outcome"] for entry in attempts]
+        if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
+            kind = "transient"
+        if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
+            kind = "corrected" if self._renewed(credentials) else kind
+        spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
+        if kind and not spent and isinstance(error, ClientError):
+            error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
+        return kind if spent else None
+
+    def _renewed(self, refused: Credentials) -> bool:
+        """Whether there are other credentials than those that the service called expired."""
+        try:
+            return self._credentials.replace(refused)
+        except Exception as failure:  # what the service said is the better error to raise
+            log = logger()
+            if log:
+                log.debug("no other credentials: %s", type(failure).__name__)
+            return False
+
+    def _delay(
+        self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
+    ) -> float:
+        """Seconds to wait before the next attempt; noted with the last one."""
+        retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
+        delay = backoff(kind, len(attempts) - 1, self._random(), retry_after)
+        attempts[-1]["Delay"] = delay
+        log = logger()
+        if log:
+            outcome = attempts[-1]["Outcome"]
+            log.debug("attempt %d: %s, %s; next in %.3f s", len(attempts), outcome, kind, delay)
+        return delay
+
+    def close(self) -> None:
+        """Close the connections that are kept; the client stays usable."""
+        close_all((self._transport, self._direct))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _given(
+    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
+) -> Callable[[], Credentials] | None:
+    """A function that returns the credentials passed to Client, if any were."""
+    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    if credentials is not None and any(keys):
+        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
+    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
+    if given is None and any(keys):
+        raise CredentialsError("the call has aws_session_token but no key pair; add that")
+    return given if given is None or callable(given) else lambda: given
+
+
+def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """X-Amzn-Trace-Id, by which Lambda notices functions that call each other without end."""
+    from urllib.parse import quote
+
+    trace = quote(environ.get("_X_AMZN_TRACE_ID") or "", errors="replace", safe="-=;:+&[]{}\"',")
+    return [("X-Amzn-Trace-Id", trace)] if trace else []
+
+
+def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
+    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
+    import re
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    facts = [("os", sys.platform), ("lang", f"python#{version}")]
+    facts += [("md", f"impl#{sys.implementation.name}"), ("api", "sagemakerruntime")]
+    facts += [("exec-env", environ.get("AWS_EXECUTION_ENV") or ""), ("app", app_id or "")]
+    plain = [(name, re.sub(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]", "-", text)) for name, text in facts]
+    return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
+
+
+def logger(level: int = DEBUG) -> Logger | None:
+    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
+    logging = sys.modules.get("logging")
+    found: Logger | None = logging.getLogger("smasync") if logging else None
+    return found if found and found.isEnabledFor(level) else None
+
+
+def _refusal(
+    call: _Call, response: Response, credentials: Credentials, canonical: str
+) -> ClientError:
+    """The error that the call reads in the response, less secrets; `canonical` is for a hint.
+
+    It does not quote sensitive members either, as do AWS's words about a signature.
+    """
+    secrets = secrets_in(credentials)
+    body = without_secrets(response.body.decode("latin-1"), secrets).encode("latin-1")
+    try:
+        call.read(Response(response.status, response.headers, body, response.complete))
+    except ClientError as refusal:
+        kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
+    hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
+    for part in (evidence, evidence["Error"]):
+        for name in {"Message", "CanonicalRequest"}.intersection(part):
+            part[name] = without_sensitive(part[name], call.request)
+    return kind(
+        evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
+        hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
+    )  # fmt: skip
+
+
+def without_sensitive(words: str, request: Request) -> Any:
+    """The same without the request's sensitive members: in canonical form, in quotes, or bare."""
+    texts = [text for name, text in request.headers if name.lower() in HIDDEN_HEADERS]
+    if isinstance(request.body, bytes) and request.body:
+        texts.append(request.body.decode("utf-8", "replace"))
+    for text in texts:
+        words = words.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
+    return without_secrets(masked(words, HIDDEN_HEADERS), texts)
+
+
+def secrets_in(credentials: Credentials) -> tuple[str, ...]:
+    """What nobody else may see."""
+    return credentials.secret_access_key, credentials.session_token or ""
+
+
+def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
+    """The text, or what has texts in it, less the caller's own secrets: some services echo them.
+
+    Real ones have 16 characters and more; a short one would be found all over the text.
+    """
+    if isinstance(value, dict):
+        return {name: without_secrets(item, secrets) for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(without_secrets(item, secrets) for item in value)
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
+    return value
+
+
+LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in
+# The client of lambda_handler, which later invocations find again.
+_lambda_client: RuntimeClient | None = None
+
+
+def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
+    """A Lambda function's handler: the event is the members; returns what the operation does.
+
+    Body is base64 when it is a string, and is sent as JSON when it is an object or an array.
+    Region, credentials and all else come from the function's environment. A second before the
+    function's time is over the call ends with an error; when less than two are left, half-way.
+    """
+    global _lambda_client
+    _lambda_client = client = _lambda_client or RuntimeClient()
+    call = client._invocation(members_in(event))
+    if hasattr(context, "get_remaining_time_in_millis"):
+        left = context.get_remaining_time_in_millis() / 1000
+        call.deadline = client._monotonic() + max(left - LAMBDA_MARGIN_SECONDS, left / 2)
+    return client._send(call)
+
+
+def members_in(document: object) -> dict[str, Any]:
+    """The members in what was JSON. Body is base64 when it is a string, else JSON to be sent."""
+    if not isinstance(document, dict):
+        raise ParamValidationError("the members are not a JSON object of names and values")
+    members, body = dict(document), document.get("Body")
+    if isinstance(body, str):
+        members["Body"] = from_base64(body)
+    elif isinstance(body, (dict, list)):
+        import json
+
+        try:
+            members["Body"] = json.dumps(body, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
+    return members
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes; raises ParamValidationError."""
+    from base64 import b64decode
+
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        raise ParamValidationError(
+            "Body: is not base64; encode it, or in JSON give an object or array, on the command "
+            "line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
+        ) from None
+
+
+# === PART III: THE WHOLE JOB =================================================
+__all__ += ["Client", "Result", "Outcome"]
+
+# --- 11. Input and result ----------------------------------------------------
+# In: bytes for a model, and what invoke_endpoint_async returned. Out: where they are in S3, and what
+# the model wrote there. Nothing tells when a result is there, so wait looks again and again, with
+# growing pauses and one deadline. An object comes in as many pieces as broken connections make.
+# https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
+
+WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
+MAX_POLL_SECONDS = 30.0
+LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
+UPLOAD_PIECE_BYTES = 1 << 18
+MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
+CONCURRENCY = 16
+
+
+class Client(RuntimeClient):
+    """RuntimeClient, and the rest of the job: the input, the result, and many requests."""
+
     def put_input(
         self,
         data: bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO,
@@ -3392,18 +3356,11 @@ class Client:
 
         `requests` is read where the outcomes are, between two of them, at most 2 x `concurrency`
         (1 to 1000) ahead: one that is long in coming holds up the outcomes, and none may wait for
-        an outcome. When the service throttles, all slow down, and a request is tried up to 20
-        times. Whoever leaves the loop waits for what is on its way, whose outcomes are dropped.
+        an outcome. A request that the service throttles is tried up to 20 times, after pauses that
+        grow. Whoever leaves the loop waits for what is on its way, whose outcomes are dropped.
         An exception in `requests` comes after all outcomes. Raises ParamValidationError.
         """
         return _Many(self, requests, concurrency).outcomes()
-
-    def _invocation(self, members: Mapping[str, Any], invocation: str | None = None) -> _Call:
-        request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
-        headers, retry_sent = self._sdk_headers(invocation), self._retry_sent
-        return _Call(
-            OPERATION, request, headers, deserialize, self._signing, retry_sent=retry_sent
-        )
 
     def _s3(
         self, operation: str, method: str, location: str, headers: Headers,
@@ -3508,246 +3465,72 @@ class Client:
         said += "wait longer, or look again later"
         raise ResultTimeout(said, location=places[0], waited=waited) from trouble
 
-    def _send(self, call: _Call) -> dict[str, Any]:
-        """Send, and send again as section 7 decides, until there is an answer or a final error."""
-        attempts: list[dict[str, Any]] = []
-        cost = 0
-        while True:
-            credentials = self._credentials.get()
-            try:
-                answer = self._attempt(call, credentials, attempts)
-            except (ClientError, TransportError) as error:
-                kind = self._retry_kind(call, error, credentials, attempts)
-                if kind is None:
-                    raise
-                cost, delay = RETRIES[kind][1], self._delay(kind, error, attempts)
-                if self._monotonic() + delay >= call.deadline:
-                    raise
-                self._sleep(delay)
-            else:
-                self._quota.refund(cost)
-                return answer
 
-    def _attempt(
-        self, call: _Call, credentials: Credentials, attempts: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Sign, send and read once; adds to `attempts` how it went."""
-        log, started, sent_at = logger(), self._monotonic(), self._clock()
-        signed = self._signed(call, credentials, sent_at, len(attempts) + 1)
-        if log:
-            canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
-            operation = f"{SERVICE_IDS[call.signing['service']]}, {call.operation}"
-            working = f"{canonical}\n{signed.string_to_sign}"
-            log.debug("%s signed:\n%s\n%r", operation, working, signed.request)
-        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
-        attempts.append(entry)
-        metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
-        try:
-            if call.deadline < NEVER:
-                call.options["timeout"] = max(call.deadline - self._monotonic(), 0.001)
-            response = self._transport(signed.request, **call.options)
-            received_at = self._clock()
-            if log:
-                headers = without_secrets(response.headers, credentials.secrets())
-                log.debug("answer: %r %s", response, shown_headers(headers))
-            if not 200 <= response.status < 300:
-                raise _refusal(call, response, credentials, signed.canonical_request)
-            answer = call.read(response)
-        except ClientError as error:
-            entry["Outcome"] = error.code
-            metadata.update(self._timing(error.metadata["HTTPHeaders"], sent_at, received_at))
-            error.metadata.update(metadata)
-            raise
-        except TransportError as error:
-            entry["Outcome"], error.metadata = error.kind, metadata
-            error.args = (without_secrets(str(error), credentials.secrets()),)
-            raise
-        finally:
-            entry["Seconds"] = self._monotonic() - started
-        entry["Outcome"] = str(response.status)
-        known = answer["ResponseMetadata"]
-        known.update(metadata, **self._timing(known["HTTPHeaders"], sent_at, received_at))
-        return answer
+def s3_answer(response: Response) -> dict[str, Any]:
+    """What S3 says, in boto3's shape but for Body, which is bytes; raises ClientError.
 
-    def _sdk_headers(self, invocation: str | None = None) -> Headers:
-        """What all attempts of a call have beside what says what is wanted.
-
-        The invocation's id is a UUID that no other call has, nor one of a process that is a copy
-        of this one: time, process, family and count. To ask the system for random bytes each time
-        would let go of the interpreter's lock, for which many threads may be waiting.
-        """
-        time, process = int(self._clock() * 1e6) & 0xFFFFFFFF, os.getpid() & 0xFFFF
-        own = f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
-        trace = trace_header(self._settings.environ) if self._in_lambda else ()
-        return (
-            ("amz-sdk-invocation-id", invocation or own), ("User-Agent", self._user_agent), *trace,
-        )  # fmt: skip
-
-    def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
-        """One attempt's request, signed for the time that the service has."""
-        request = call.request
-        counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
-        headers = (*request.headers, *call.sdk_headers, counted)
-        request = Request(request.method, request.url, headers, request.body)
-        call.skew = self._skew
-        return sign(
-            request, credentials, timestamp=_date_of[int(now + call.skew),], **call.signing
-        )
-
-    def _timing(
-        self, headers: Mapping[str, str], sent_at: float, received_at: float
-    ) -> dict[str, float | None]:
-        """What the answer says about the clocks; the next signature uses it."""
-        skew = clock_skew(headers, sent_at, received_at)
-        if skew is not None:
-            self._skew = skew
-        server_time = _seconds_of[headers.get("date"),]
-        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
-
-    def _retry_kind(
-        self, call: _Call, error: ClientError | TransportError, credentials: Credentials,
-        attempts: list[dict[str, Any]],
-    ) -> str | None:  # fmt: skip
-        """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
-
-        Credentials that expired are renewed, once in a call, and then tried. A clock that is
-        found wrong again in the same call is paid for.
-        """
-        skew = error.metadata.get("ClockSkew")
-        off = None if skew is None else skew - call.skew
-        kind = retry_kind(error, skew=off, retry_sent=call.retry_sent)
-        if kind == "throttle" and not call.retry_throttled:
-            return None
-        may = len(attempts) < self.max_attempts
-        *before, code = [entry["Outcome"] for entry in attempts]
-        if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
-            kind = "transient"
-        if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
-            kind = "corrected" if self._renewed(credentials) else kind
-        spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
-        if kind and not spent and isinstance(error, ClientError):
-            error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
-        return kind if spent else None
-
-    def _renewed(self, refused: Credentials) -> bool:
-        """Whether there are other credentials than those that the service called expired."""
-        try:
-            return self._credentials.replace(refused)
-        except Exception as failure:  # what the service said is the better error to raise
-            log = logger()
-            if log:
-                log.debug("no other credentials: %s", type(failure).__name__)
-            return False
-
-    def _delay(
-        self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
-    ) -> float:
-        """Seconds to wait before the next attempt; noted with the last one."""
-        retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
-        delay = backoff(kind, len(attempts) - 1, self._random(), retry_after)
-        attempts[-1]["Delay"] = delay
-        log = logger()
-        if log:
-            outcome = attempts[-1]["Outcome"]
-            log.debug("attempt %d: %s, %s; next in %.3f s", len(attempts), outcome, kind, delay)
-        return delay
-
-    def close(self) -> None:
-        """Close the connections that are kept; the client stays usable."""
-        close_all((self._transport, self._direct))
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _given(
-    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
-) -> Callable[[], Credentials] | None:
-    """A function that returns the credentials passed to Client, if any were."""
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    if credentials is not None and any(keys):
-        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
-    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
-    if given is None and any(keys):
-        raise CredentialsError("the call has aws_session_token but no key pair; add that")
-    return given if given is None or callable(given) else lambda: given
-
-
-def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """X-Amzn-Trace-Id, by which Lambda notices functions that call each other without end."""
-    from urllib.parse import quote
-
-    trace = quote(environ.get("_X_AMZN_TRACE_ID") or "", errors="replace", safe="-=;:+&[]{}\"',")
-    return [("X-Amzn-Trace-Id", trace)] if trace else []
-
-
-def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
-    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    facts = [("os", sys.platform), ("lang", f"python#{version}")]
-    facts += [("md", f"impl#{sys.implementation.name}"), ("api", "sagemakerruntime")]
-    facts += [("exec-env", environ.get("AWS_EXECUTION_ENV") or ""), ("app", app_id or "")]
-    usual = frozenset(UNRESERVED + "!#$%&'*+^`|")
-    plain = [(name, "".join(c if c in usual else "-" for c in text)) for name, text in facts]
-    return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
-
-
-def logger(level: int = DEBUG) -> Logger | None:
-    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
-    logging = sys.modules.get("logging")
-    found: Logger | None = logging.getLogger("smasync") if logging else None
-    return found if found and found.isEnabledFor(level) else None
-
-
-def _refusal(
-    call: _Call, response: Response, credentials: Credentials, canonical: str
-) -> ClientError:
-    """The error that the call reads in the response, less secrets; `canonical` is for a hint.
-
-    It does not quote sensitive members either, as do AWS's words about a signature.
+    `Complete` is False when the body was cut short, or was over the limit.
     """
-    secrets = credentials.secrets()
-    body = without_secrets(response.body.decode("latin-1"), secrets).encode("latin-1")
-    try:
-        call.read(Response(response.status, response.headers, body, response.complete))
-    except ClientError as refusal:
-        kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
-    hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
-    for part in (evidence, evidence["Error"]):
-        for name in {"Message", "CanonicalRequest"}.intersection(part):
-            part[name] = without_sensitive(part[name], call.request)
-    return kind(
-        evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
-        hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
-    )  # fmt: skip
+    if not 200 <= response.status < 300:
+        fields = xml_fields(response.body)
+        refusal = client_error(response, fields if "Code" in fields else None, "")
+        kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
+        refusal.response["Error"].update({key: fields[key] for key in kept if key in fields})
+        raise refusal
+    return {
+        "ResponseMetadata": response_metadata(response),
+        "Body": response.body,
+        "ContentType": response.header("content-type", ""),
+        "Complete": response.complete,
+    }
 
 
-def without_sensitive(words: str, request: Request) -> Any:
-    """The same without the request's sensitive members: in canonical form, in quotes, or bare."""
-    texts = [text for name, text in request.headers if name.lower() in HIDDEN_HEADERS]
-    if isinstance(request.body, bytes) and request.body:
-        texts.append(request.body.decode("utf-8", "replace"))
-    for text in texts:
-        words = words.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
-    return without_secrets(masked(words, HIDDEN_HEADERS), texts)
+def bucket_region(error: ClientError) -> str | None:
+    """The region where S3 says that the bucket is, when it sends us there."""
+    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    region = region or error.response.get("Error", {}).get("Region") or ""
+    elsewhere = error.status in (301, 307, 400) and LABEL.issuperset(region)
+    return region if elsewhere and 0 < len(region) < 64 else None
 
 
-def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
-    """The text, or what has texts in it, less the caller's own secrets: some services echo them.
+NO_LIST_HINT = (
+    "to a caller without s3:ListBucket S3 says 403 about an object that is not there yet; grant "
+    "s3:ListBucket on the bucket, and s3:GetObject on its objects"
+)
 
-    Real ones have 16 characters and more; a short one would be found all over the text.
+
+def is_absent(error: ClientError) -> bool:
+    """Whether S3 says that the object is not there, or with 403 that it does not tell."""
+    if error.status == 403:
+        return error.code == "AccessDenied"
+    return error.status == 404 and error.code != "NoSuchBucket"
+
+
+def polling_delay(waited: float, random: float) -> float:
+    """Seconds until the next look for a result; `random` is in [0, 1).
+
+    A result is seen at most 1.5 s and 12 % of the time it took too late, and never over 30 s.
+
+    >>> [polling_delay(waited, 1.0) for waited in (0.0, 50.0, 600.0)]
+    [1.5, 7.5, 30.0]
     """
-    if isinstance(value, dict):
-        return {name: without_secrets(item, secrets) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(without_secrets(item, secrets) for item in value)
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
-    return value
+    return min(1.5 + 0.12 * waited, MAX_POLL_SECONDS) * (0.9 + 0.1 * random)
+
+
+class Result(namedtuple("Result", "body content_type location metadata")):
+    """What the model wrote to `location`; `metadata` is S3's ResponseMetadata.
+
+    `body` is b"" when the result went to a file.
+    """
+
+    __slots__ = ()
+    body: bytes
+    content_type: str
+    location: str
+    metadata: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Result {self.location}, {len(self.body)} bytes of {self.content_type!r}>"
 
 
 def waited_for(timeout: float, file: str | os.PathLike[str] | BinaryIO | None) -> _Download:
@@ -3779,7 +3562,7 @@ def upload_headers(location: str, content_type: str | None, kms_key: str | None)
     for name, value in given.items():
         try:
             if value:
-                _check_limits(MEMBERS[name], _checked_text(MEMBERS[name], value))
+                check_limits(MEMBERS[name], checked_text(MEMBERS[name], value))
         except ValueError as error:
             raise ParamValidationError(f"{name}: {error}") from None
     if kms_key and not _is_visible(kms_key):
@@ -3978,6 +3761,30 @@ def inference_error(found: Result) -> InferenceError:
     )
 
 
+# --- 12. Many ----------------------------------------------------------------
+# In: any iterable of requests. Out: one outcome for each, as they come. Whoever reads the outcomes
+# feeds a pool of threads with the requests, so that few are held at a time.
+
+THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
+NAP_SECONDS = 0.5  # the longest sleep of a thread that may be told meanwhile to end
+
+
+class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None, None])):
+    """What became of one request of many: `answer` or `error`, the other one is None.
+
+    `index` counts the requests from 0 in their order; `request` is the one that was given.
+    """
+
+    __slots__ = ()
+    index: int
+    request: Mapping[str, Any]
+    answer: dict[str, Any] | None
+    error: Exception | None
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self.index}, {'accepted' if self.answer else self.error!r}>"
+
+
 class _Many:
     """One invoke_many: whoever reads the outcomes feeds the workers, who take what comes next."""
 
@@ -3987,7 +3794,6 @@ class _Many:
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
             raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
         self.client, self.requests, self.concurrency = client, enumerate(requests), concurrency
-        self.pace, self.turn = Pace(), allocate_lock()
         self.ended = self.left = False
         self.workers: list[Thread] = []
         self.under_way = 0  # requests that were read, and whose outcomes were not handed out
@@ -3998,6 +3804,8 @@ class _Many:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Hand out what the workers did, until all is done; they have ended when this ends."""
+        from threading import current_thread
+
         try:
             while self.feed():
                 outcome = self.done.get()
@@ -4010,7 +3818,7 @@ class _Many:
             self.left = True
             for _ in self.workers:
                 self.to_do.put(None)
-            own = get_ident() in [worker.ident for worker in self.workers]  # collecting garbage
+            own = current_thread() in self.workers  # collecting garbage
             for worker in self.workers:  # when the interpreter ends, none goes on any more
                 if worker.ident and not own and not sys.is_finalizing():
                     worker.join()
@@ -4065,89 +3873,33 @@ class _Many:
             return failure
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request, at the pace of all."""
+        """The answer to one request, which backs off by itself while the service throttles it."""
         client, call = self.client, self.client._invocation(request)
         call.retry_throttled = False
-        tries = 0
+        retry = 0
         while True:
-            tries += 1
-            self.await_turn()
-            started = client._monotonic()
             try:
-                answer = client._send(call)
-                self.pace.answered()
-                return answer
+                return client._send(call)
             except ClientError as error:
-                if retry_kind(error) != "throttle" or tries == THROTTLED_TRIES:
+                if retry_kind(error) != "throttle" or retry == THROTTLED_TRIES - 1:
                     raise
                 retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
-                pause = backoff("throttle", 0, client._random(), retry_after)
-                self.pace.throttled(started, client._monotonic(), pause)
+                self.pause(backoff("throttle", retry, client._random(), retry_after))
+                if self.left:
+                    raise  # nobody reads this outcome any more
+            retry += 1
 
-    def await_turn(self) -> None:
-        """Wait until the pace lets a request go; one worker sleeps for it, the others queue."""
-        with self.turn:
-            while not self.left:
-                seconds = self.pace.delay(self.client._monotonic())
-                if not seconds:
-                    return
-                self.client._sleep(seconds)
-        raise Error("not sent, since whoever asked for it has left")
+    def pause(self, seconds: float) -> None:
+        """Sleep, in naps: whoever leaves the loop does not wait for the whole pause."""
+        while seconds > 0 and not self.left:
+            self.client._sleep(min(seconds, NAP_SECONDS))
+            seconds -= NAP_SECONDS
 
 
-LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in
-# The client of lambda_handler, which later invocations find again.
-_lambda_client: Client | None = None
+# === PART IV: THE COMMAND LINE ===============================================
+__all__ += ["main"]
 
-
-def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
-    """A Lambda function's handler: the event is the members; returns what the operation does.
-
-    Body is base64 when it is a string, and is sent as JSON when it is an object or an array.
-    Region, credentials and all else come from the function's environment. A second before the
-    function's time is over the call ends with an error; when less than two are left, half-way.
-    """
-    global _lambda_client
-    _lambda_client = client = _lambda_client or Client()
-    call = client._invocation(members_in(event))
-    if hasattr(context, "get_remaining_time_in_millis"):
-        left = context.get_remaining_time_in_millis() / 1000
-        call.deadline = client._monotonic() + max(left - LAMBDA_MARGIN_SECONDS, left / 2)
-    return client._send(call)
-
-
-def members_in(document: object) -> dict[str, Any]:
-    """The members in what was JSON. Body is base64 when it is a string, else JSON to be sent."""
-    if not isinstance(document, dict):
-        raise ParamValidationError("the members are not a JSON object of names and values")
-    members, body = dict(document), document.get("Body")
-    if isinstance(body, str):
-        members["Body"] = from_base64(body)
-    elif isinstance(body, (dict, list)):
-        import json
-
-        try:
-            members["Body"] = json.dumps(body, allow_nan=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
-    return members
-
-
-def from_base64(text: str) -> bytes:
-    """The bytes; raises ParamValidationError."""
-    from base64 import b64decode
-
-    try:
-        return b64decode(text, validate=True)
-    except ValueError:
-        raise ParamValidationError(
-            "Body: is not base64; encode it, or in JSON give an object or array, on the command "
-            "line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
-        ) from None
-
-
-# === PART III: THE COMMAND LINE ==============================================
-# --- 12. Command line --------------------------------------------------------
+# --- 13. Command line --------------------------------------------------------
 # In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
 # stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
@@ -4295,6 +4047,170 @@ def _run_put_input(options: Namespace) -> None:
     kind, key = options.content_type, options.sse_kms_key_id
     with _client(options, asks_s3_alone=True) as client:
         print(client.put_input(options.file, options.location, ContentType=kind, SSEKMSKeyId=key))
+
+
+def _run_explain(options: Namespace) -> None:
+    if options.example:
+        clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
+        client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
+        client._user_agent = f"smasync/{__version__}"  # less what differs between machines
+        call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
+        print(explanation(client._signed(call, keys, EXAMPLE_TIME, 1)))
+        return
+    with _client(options) as client:
+        signed = client.explain(**_members(options))
+    for name, source in client.sources.items():
+        if source != "default":
+            print(f"{name} from: {source}")
+    expires_at = client._credentials.get().expires_at
+    if expires_at is not None:
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
+        print(f"credentials end at: {end}")
+    print(f"\n{explanation(signed)}")
+
+
+# fmt: off
+COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = (
+    ("invoke-endpoint-async", _run_invoke, (*INPUT_OPTIONS, *OUTPUT_FILE, (
+        "--wait", {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS}),
+    ), "enqueue one inference and print where its result will be"),
+    ("explain", _run_explain, (*INPUT_OPTIONS, (
+        "--example", {**SWITCH, "help": "AWS's example keys and date; no account"}),
+    ), "print every value of the signature of such a request; send nothing"),
+    ("wait", _run_wait, (*OUTPUT_FILE, (
+        "--output-location", {"dest": "OutputLocation", "metavar": "s3://bucket/key"}), (
+        "--failure-location", {"dest": "FailureLocation", "metavar": "s3://bucket/key"}), (
+        "--cli-input-json", {"help": "what invoke-endpoint-async printed"}), (
+        "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
+    ), "wait for a result and print it"),
+    ("put-input", _run_put_input, (("file", {"type": os.path.expanduser}), (
+        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}),
+    ), "put a file into S3 and print its location"),
+)
+# fmt: on
+
+
+def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
+    """The client that the flags describe; --endpoint-url is of the service that a command asks."""
+    url = options.endpoint_url
+    if asks_s3_alone and url:
+        check_endpoint_url(url, "--endpoint-url")
+    client = Client(
+        options.region, profile_name=options.profile, endpoint_url=None if asks_s3_alone else url,
+        connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
+        read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
+        verify=False if options.no_verify_ssl else options.ca_bundle,
+    )  # fmt: skip
+    if asks_s3_alone:
+        client._settings.arguments["s3 endpoint"] = url or None
+    return client
+
+
+def _members(options: Namespace) -> dict[str, Any]:
+    """The members of --cli-input-json, and over them those of the command line."""
+    members = members_from_json(_parameter(options.cli_input_json or "{}"))
+    for member in INVOKE_ENDPOINT_ASYNC:
+        value = getattr(options, member.name)
+        value = _parameter(value) if isinstance(value, str) else value
+        if member.type == "blob" and isinstance(value, str):
+            raw = options.cli_binary_format == "raw-in-base64-out"
+            value = value.encode() if raw else from_base64(value)
+        if value is not None:
+            members[member.name] = value
+    return members
+
+
+def members_from_json(text: str | bytes) -> dict[str, Any]:
+    """The members in a JSON object; raises ParamValidationError."""
+    import json
+
+    if len(text) > MAX_FILE_BYTES:
+        raise ParamValidationError(f"this is over {MAX_FILE_BYTES} bytes; put the input into S3")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ParamValidationError(f"this is not JSON: {error}") from None
+    return members_in(document)
+
+
+def _parameter(text: str) -> str | bytes:
+    """The text, or what is in the file that "file://path" names; bytes for "fileb://path"."""
+    scheme, _, path = text.partition("://")
+    if not text.startswith(("file://", "fileb://")):
+        return text
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        return content if scheme == "fileb" else content.decode()
+    except UnicodeDecodeError:
+        raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise ParamValidationError(f"{path}: cannot be read: {why}") from None
+
+
+def _formatted(answer: dict[str, Any], options: Namespace) -> str:
+    """The answer as --output and --query want it."""
+    import json
+
+    if options.output == "json":
+        return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
+    names = [options.query] if options.query else sorted(answer)
+    text = "\t".join(str(answer.get(name)).replace("\t", "?") for name in names)
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+
+
+def explanation(signed: Signed) -> str:
+    """The values of one signature in the order in which they are computed, the token left out."""
+    _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
+    request = signed.request
+    parts = (
+        ("Canonical request", masked(signed.canonical_request, TOKEN_HEADER)),
+        ("SHA-256 of the canonical request", canonical_hash),
+        ("Credential scope", scope),
+        ("String to sign", signed.string_to_sign),
+        ("Signature", signed.signature),
+        ("Request", masked(request_text(request), TOKEN_HEADER)),
+        ("The same with curl", curl_command(request)),
+    )
+    return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
+
+
+def request_text(request: Request) -> str:
+    """The bytes that go out, as text."""
+    host, path, query = split_url(request.url)
+    target = f"{path}?{query}" if query else path
+    start = head(request.method, target, request.headers, host).decode().replace("\r\n", "\n")
+    body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
+    return (start + body).rstrip("\n")
+
+
+def shown_body(body: RequestBody) -> str | None:
+    """The body when it is short text that a terminal can show."""
+    if not isinstance(body, bytes) or len(body) > 1024:
+        return None
+    text = body.decode("utf-8", "replace")
+    return text if text.replace("\n", "").isprintable() and "\ufffd" not in text else None
+
+
+def curl_command(request: Request) -> str:
+    """A shell command that sends the request; the token is the shell's $AWS_SESSION_TOKEN."""
+    from shlex import quote
+
+    words = [f"curl -X {request.method} {quote(request.url)}"]
+    for name, value in request.headers:
+        token = name.lower() in TOKEN_HEADER
+        header = f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}")
+        words.append(f"-H {header}")
+    if request.body:
+        text = shown_body(request.body)
+        words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
+    return " \\\n  ".join(words)
+
+
+# --- 14. Bulk ----------------------------------------------------------------
+# In: a manifest, one JSON object of members a line. Out: a file of results, one line for each line
+# of the manifest that was tried. Started again, it sends what has no result. Progress is on stderr.
 
 
 def _run_bulk(options: Namespace) -> int:
@@ -4510,43 +4426,8 @@ def lock_file(file: BinaryIO) -> None:
         return  # not on this system, or not on this file system
 
 
-def _run_explain(options: Namespace) -> None:
-    if options.example:
-        clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
-        client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
-        client._user_agent = f"smasync/{__version__}"  # less what differs between machines
-        call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
-        print(explanation(client._signed(call, keys, EXAMPLE_TIME, 1)))
-        return
-    with _client(options) as client:
-        signed = client.explain(**_members(options))
-    for name, source in client.sources.items():
-        if source != "default":
-            print(f"{name} from: {source}")
-    expires_at = client._credentials.get().expires_at
-    if expires_at is not None:
-        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(expires_at))
-        print(f"credentials end at: {end}")
-    print(f"\n{explanation(signed)}")
-
-
 # fmt: off
-COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = (
-    ("invoke-endpoint-async", _run_invoke, (*INPUT_OPTIONS, *OUTPUT_FILE, (
-        "--wait", {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS}),
-    ), "enqueue one inference and print where its result will be"),
-    ("explain", _run_explain, (*INPUT_OPTIONS, (
-        "--example", {**SWITCH, "help": "AWS's example keys and date; no account"}),
-    ), "print every value of the signature of such a request; send nothing"),
-    ("wait", _run_wait, (*OUTPUT_FILE, (
-        "--output-location", {"dest": "OutputLocation", "metavar": "s3://bucket/key"}), (
-        "--failure-location", {"dest": "FailureLocation", "metavar": "s3://bucket/key"}), (
-        "--cli-input-json", {"help": "what invoke-endpoint-async printed"}), (
-        "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
-    ), "wait for a result and print it"),
-    ("put-input", _run_put_input, (("file", {"type": os.path.expanduser}), (
-        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}),
-    ), "put a file into S3 and print its location"),
+COMMANDS += (
     ("bulk", _run_bulk, (("manifest", {"help": "one JSON object of members a line"}), (
         "--results", {"required": True, "help": "gets a line for each; what it has is not sent again"}), (
         "--concurrency", {"type": int, "default": CONCURRENCY}), (
@@ -4554,124 +4435,6 @@ COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = 
     ), "enqueue one inference for each line of a file; carries on where it stopped"),
 )
 # fmt: on
-
-
-def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
-    """The client that the flags describe; --endpoint-url is of the service that a command asks."""
-    url = options.endpoint_url
-    if asks_s3_alone and url:
-        check_endpoint_url(url, "--endpoint-url")
-    client = Client(
-        options.region, profile_name=options.profile, endpoint_url=None if asks_s3_alone else url,
-        connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
-        read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
-        verify=False if options.no_verify_ssl else options.ca_bundle,
-    )  # fmt: skip
-    if asks_s3_alone:
-        client._settings.arguments["s3 endpoint"] = url or None
-    return client
-
-
-def _members(options: Namespace) -> dict[str, Any]:
-    """The members of --cli-input-json, and over them those of the command line."""
-    members = members_from_json(_parameter(options.cli_input_json or "{}"))
-    for member in INVOKE_ENDPOINT_ASYNC:
-        value = getattr(options, member.name)
-        value = _parameter(value) if isinstance(value, str) else value
-        if member.type == "blob" and isinstance(value, str):
-            raw = options.cli_binary_format == "raw-in-base64-out"
-            value = value.encode() if raw else from_base64(value)
-        if value is not None:
-            members[member.name] = value
-    return members
-
-
-def members_from_json(text: str | bytes) -> dict[str, Any]:
-    """The members in a JSON object; raises ParamValidationError."""
-    import json
-
-    if len(text) > MAX_FILE_BYTES:
-        raise ParamValidationError(f"this is over {MAX_FILE_BYTES} bytes; put the input into S3")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ParamValidationError(f"this is not JSON: {error}") from None
-    return members_in(document)
-
-
-def _parameter(text: str) -> str | bytes:
-    """The text, or what is in the file that "file://path" names; bytes for "fileb://path"."""
-    scheme, _, path = text.partition("://")
-    if not text.startswith(("file://", "fileb://")):
-        return text
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        return content if scheme == "fileb" else content.decode()
-    except UnicodeDecodeError:
-        raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise ParamValidationError(f"{path}: cannot be read: {why}") from None
-
-
-def _formatted(answer: dict[str, Any], options: Namespace) -> str:
-    """The answer as --output and --query want it."""
-    import json
-
-    if options.output == "json":
-        return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
-    names = [options.query] if options.query else sorted(answer)
-    text = "\t".join(str(answer.get(name)).replace("\t", "?") for name in names)
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
-
-
-def explanation(signed: Signed) -> str:
-    """The values of one signature in the order in which they are computed, the token left out."""
-    _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
-    request = signed.request
-    parts = (
-        ("Canonical request", masked(signed.canonical_request, TOKEN_HEADER)),
-        ("SHA-256 of the canonical request", canonical_hash),
-        ("Credential scope", scope),
-        ("String to sign", signed.string_to_sign),
-        ("Signature", signed.signature),
-        ("Request", masked(request_text(request), TOKEN_HEADER)),
-        ("The same with curl", curl_command(request)),
-    )
-    return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
-
-
-def request_text(request: Request) -> str:
-    """The bytes that go out, as text."""
-    host, path, query = split_url(request.url)
-    target = f"{path}?{query}" if query else path
-    start = head(request.method, target, request.headers, host).decode().replace("\r\n", "\n")
-    body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
-    return (start + body).rstrip("\n")
-
-
-def shown_body(body: RequestBody) -> str | None:
-    """The body when it is short text that a terminal can show."""
-    if not isinstance(body, bytes) or len(body) > 1024:
-        return None
-    text = body.decode("utf-8", "replace")
-    return text if text.replace("\n", "").isprintable() and "\ufffd" not in text else None
-
-
-def curl_command(request: Request) -> str:
-    """A shell command that sends the request; the token is the shell's $AWS_SESSION_TOKEN."""
-    from shlex import quote
-
-    words = [f"curl -X {request.method} {quote(request.url)}"]
-    for name, value in request.headers:
-        token = name.lower() in TOKEN_HEADER
-        header = f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}")
-        words.append(f"-H {header}")
-    if request.body:
-        text = shown_body(request.body)
-        words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
-    return " \\\n  ".join(words)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Section 4: the host of every partition, service and switch, and text that must not be one."""
+"""Endpoints: the host of every partition, service and switch, and text that must not be one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many requests: Pace of section 7; invoke_many, Outcome and lambda_handler of section 11.
+"""Many requests: invoke_many and Outcome; and lambda_handler.
 
 Transports are functions, clocks are fake, and threads meet at barriers and events: no test hopes
 that one thing takes less time than another. A loop that has no end fails its test.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import collections
 import contextlib
-import heapq
 import itertools
 import json
 import os
@@ -32,16 +31,12 @@ from hypothesis import strategies as st
 
 import smasync
 from smasync import (
-    MAX_GAP_SECONDS,
-    MIN_GAP_SECONDS,
-    NAP_SECONDS,
     THROTTLED_TRIES,
     Client,
     ClientError,
     Credentials,
     CredentialsError,
     Outcome,
-    Pace,
     ParamValidationError,
     Request,
     Response,
@@ -442,156 +437,7 @@ def test_an_outcome_is_frozen_and_does_not_show_the_request(outcome, shown):
     assert (outcome.answer is None) != (outcome.error is None)
 
 
-# --- Throttling: Pace
-
-moments = st.floats(0, 1e6)
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["delay", "throttled", "answered"]),
-        st.floats(0, 10),  # how much later it is
-        st.floats(0, 20),  # how long ago the request began
-        st.floats(0, 25),  # the pause
-    ),
-    max_size=60,
-)
-
-
-@given(moments, STEPS)
-def test_a_pace_never_goes_back_and_its_gap_has_a_limit(now, steps):
-    pace, last, gap = Pace(), float("-inf"), 0.0
-    for step, later, age, pause in steps:
-        now += later
-        if step == "throttled":
-            pace.throttled(now - age, now, pause)
-        elif step == "answered":
-            pace.answered()
-        else:
-            delay = pace.delay(now)
-            assert 0 <= delay <= NAP_SECONDS
-            if delay == 0:
-                assert now >= last + gap
-                last, gap = now, pace.gap
-        assert 0 <= pace.gap <= MAX_GAP_SECONDS
-
-
-def turn(pace: Pace, now: float) -> float:
-    """When who asks from now on has a turn."""
-    while True:
-        delay = pace.delay(now)
-        if delay == 0:
-            return now
-        now += delay
-
-
-@given(moments, st.integers(0, 30))
-def test_nobody_waits_before_the_first_throttling(now, answers):
-    pace = Pace()
-    for _ in range(answers):
-        assert pace.delay(now) == 0
-        pace.answered()
-    assert pace.gap == 0
-
-
-@given(moments, st.integers(1, 12))
-def test_each_throttling_of_a_later_request_doubles_the_gap(now, times):
-    pace, gaps = Pace(), []
-    for _ in range(times):
-        now += 1
-        pace.throttled(now, now + 0.5, 0.0)
-        gaps.append(pace.gap)
-    assert gaps == [min(MIN_GAP_SECONDS * 2**time, MAX_GAP_SECONDS) for time in range(times)]
-
-
-@given(st.lists(st.floats(0, 10), min_size=1), st.floats(0, 5), st.integers(0, 4))
-def test_requests_that_were_throttled_together_slow_the_pace_once(ages, later, before):
-    pace, now = Pace(), 1000.0
-    for count in range(before):
-        pace.throttled(count, count + 0.5, 0.0)
-    first, *others = ages
-    pace.throttled(now - first, now, 1.0)
-    gap, turn = pace.gap, pace.next_start
-    for age in others:  # they began before the first of them was throttled, and hear it later
-        pace.throttled(now - age, now + later, 25.0)
-    assert (pace.gap, pace.next_start) == (gap, turn)
-    assert gap == min(MIN_GAP_SECONDS * 2**before, MAX_GAP_SECONDS)
-
-
-@given(st.integers(1, 12), st.floats(0, 5))
-def test_after_answers_a_pace_is_as_fast_as_at_first(times, pause):
-    pace, now = Pace(), 0.0
-    for _ in range(times):
-        now += 1
-        pace.throttled(now, now, pause)
-    gaps = [pace.gap]
-    for _ in range(100):
-        pace.answered()
-        gaps.append(pace.gap)
-    assert gaps == sorted(gaps, reverse=True) and gaps[-1] == 0
-    assert gaps[1] == pytest.approx(0.9 * gaps[0])
-    assert pace.delay(now + 100) == pace.delay(now + 100) == 0
-
-
-@given(moments, st.floats(0, 25), st.floats(0, 25), st.integers(2, 10))
-def test_turns_are_a_gap_apart_and_the_first_one_is_after_the_pause(now, pause, later, turns):
-    pace = Pace()
-    pace.throttled(now, now, pause)
-    starts = [turn(pace, now + later)]
-    while len(starts) < turns:
-        starts.append(turn(pace, starts[-1]))
-    first = max(now + later, now + pause)
-    expected = [first + MIN_GAP_SECONDS * number for number in range(turns)]
-    assert starts == pytest.approx(expected, abs=1e-6)
-
-
-@given(moments, st.integers(1, 1000))
-def test_asking_books_no_turn(now, times):
-    pace = Pace()
-    pace.throttled(now, now, 1.0)
-    assert {pace.delay(now) for _ in range(times)} == {NAP_SECONDS}
-    assert pace.delay(now + 1.0) == 0
-
-
-def simulated(workers: int, requests: int, outage: float) -> list[tuple[float, int]]:
-    """When which of many workers, each with a clock that only its sleep moves, sent a request.
-
-    The service throttles all until the outage is over, and needs 10 ms for each.
-    """
-    pace, order, sent = Pace(), itertools.count(), []
-    due = [(0.0, next(order), worker) for worker in range(workers)]
-    while requests:
-        now, _, worker = heapq.heappop(due)
-        later = pace.delay(now)
-        if later == 0:
-            sent.append((now, worker))
-            later = 0.01
-            if now < outage:
-                pace.throttled(now, now + later, 0.5)
-            else:
-                pace.answered()
-                requests -= 1
-        heapq.heappush(due, (now + later, next(order), worker))
-    return sent
-
-
-@pytest.mark.parametrize("workers", [1, 16, 64, 1000])
-def test_a_pace_recovers_soon_however_many_wait(workers):
-    """The gap of 2 s shrinks by a tenth with each answer, which takes 20 s in all."""
-    for outage in (1.0, 10.0, 60.0):
-        assert simulated(workers, 300, outage)[-1][0] < outage + 25
-
-
-@pytest.mark.parametrize("workers", [1, 16, 64])
-def test_under_steady_throttling_all_workers_have_their_share_of_one_rate(workers):
-    steady = [(at, worker) for at, worker in simulated(workers, 1, 10_000.0) if at > 100]
-    times = [at for at, _ in steady]
-    apart = [after - before for before, after in zip(times, times[1:])]
-    assert apart == pytest.approx([MAX_GAP_SECONDS] * len(apart), abs=1e-6)
-    shares = collections.Counter(worker for _, worker in steady)
-    assert len(shares) == workers
-    assert min(shares.values()) > 0.5 * len(steady) / workers
-
-
-# --- Throttling: invoke_many
+# --- Throttling
 
 
 class World:
@@ -715,92 +561,31 @@ def test_the_pause_is_the_one_that_the_service_asks_for(retry_after):
     assert times[2] == pytest.approx(PAUSES[retry_after])
 
 
-def test_one_throttling_slows_all_that_follows_until_answers_have_come():
-    """The rate falls at once, and rises by a tenth with each answer."""
-    world = World(lambda index, before: throttling() if (index, before) == (10, 0) else None)
-    client = world.client(random=lambda: 0.0)  # no pause, so that the gap is seen
-    assert all(outcome.answer for outcome in many(client, calls(100), 1))
+def test_pauses_grow_and_the_quota_does_not_end_them():
+    world = World(lambda index, before: throttling())
+    many(world.client(), calls(1), 1)
     times = [at for at, _ in world.sent]
-    assert times[:12] == [0] * 12
-    apart = [after - before for before, after in zip(times[11:], times[12:])]
-    slow = [gap for gap in apart if gap > 1e-9]
-    assert slow[0] == pytest.approx(MIN_GAP_SECONDS, rel=0.2)
-    assert slow == sorted(slow, reverse=True) and len(slow) > 10
-    assert apart[: len(slow)] == slow and apart[-40:] == pytest.approx([0] * 40)
+    apart = [after - before for before, after in zip(times, times[1:])]
+    assert apart == pytest.approx([0.5, 1, 2, 4, 8] + [10] * (THROTTLED_TRIES - 6))
 
 
-def test_all_workers_wait_when_one_request_was_throttled():
-    all_here, heard = threading.Barrier(4), threading.Event()
-
-    def script(index: int, before: int) -> Response | None:
-        if index < 4 and before == 0:
-            all_here.wait(PATIENCE)
-            if index == 0:
-                return throttling(("x-amz-retry-after", "2000"))
-            assert heard.wait(PATIENCE)  # the others are answered when it has been heard
-        return None
+def test_a_throttled_request_does_not_slow_the_others():
+    others_done, answered = threading.Event(), []
 
     def sleep(seconds: float) -> None:
-        heard.set()
-        world.sleep(seconds)
+        assert others_done.wait(PATIENCE), "the others wait for the one that was throttled"
 
-    world, requests = World(script), calls(16)
-    assert_complete(many(world.client(sleep=sleep), requests, 4), requests)
-    times = [at for at, _ in world.sent]
-    assert times[:4] == [0.0] * 4 and len(times) == 17
-    assert min(times[4:]) >= 2.0 and len(set(times[4:])) == 13, "each has a turn of its own"
+    def transport(request: Request, *, timeout: float | None = None) -> Response:
+        if index_of(request) == 0 and not others_done.is_set():
+            return throttling()
+        answered.append(index_of(request))
+        if len(answered) == 20:
+            others_done.set()
+        return accept(request)
 
-
-def test_requests_throttled_together_double_the_gap_once():
-    all_here = threading.Barrier(8)
-
-    def script(index: int, before: int) -> Response | None:
-        if before:
-            return None
-        all_here.wait(PATIENCE)
-        return throttling()
-
-    world, requests = World(script), calls(8)
-    assert_complete(many(world.client(random=lambda: 0.0), requests, 8), requests)
-    again = [at for at, _ in world.sent[8:]]
-    assert len(again) == 8 and 0 < again[-1] <= 8 * MIN_GAP_SECONDS
-
-
-@pytest.mark.parametrize("concurrency", [1, 16, 64])
-def test_all_workers_recover_soon_after_an_outage(concurrency):
-    """10 s of throttling; then the gap of 2 s shrinks by a tenth with each answer, 20 s in all."""
-    world = World(lambda index, before: throttling() if world.now < 10 else None)
-    outcomes = many(world.client(), calls(300), concurrency)
-    assert [outcome.error for outcome in outcomes] == [None] * 300
-    assert 10 < world.now < 35
-
-
-@pytest.mark.parametrize("concurrency", [1, 16])
-def test_under_steady_throttling_the_rate_of_all_workers_is_one_a_gap(concurrency):
-    world = World(lambda index, before: throttling())
-    outcomes = many(world.client(), calls(16), concurrency)
-    assert all(outcome.error for outcome in outcomes)
-    times = [at for at, _ in world.sent][concurrency + 10 :]
-    apart = [after - before for before, after in zip(times, times[1:])]
-    assert apart == pytest.approx([MAX_GAP_SECONDS] * len(apart)) and len(apart) > 290
-
-
-def test_no_worker_starves_under_steady_throttling():
-    """When the first request has been given up, all others have been sent again and again."""
-
-    def script(index: int, before: int) -> Response | None:
-        time.sleep(0.002)  # as long as any network needs, so that another takes the next turn
-        return throttling()
-
-    world = World(script)
-    many(world.client(), calls(8), 8)
-    numbers = [index for _, index in world.sent]
-    sent = collections.Counter[int]()
-    for index in numbers:
-        sent[index] += 1
-        if sent[index] == THROTTLED_TRIES:
-            break
-    assert len(sent) == 8 and min(sent.values()) >= THROTTLED_TRIES // 4
+    requests = calls(21)
+    assert_complete(many(client_of(transport, sleep=sleep), requests, 2), requests)
+    assert answered[-1] == 0
 
 
 class Limit:
@@ -822,17 +607,17 @@ class Limit:
             return emu.throttle()
 
 
-def test_a_service_with_a_limit_is_not_asked_much_more_often_than_it_allows():
+def test_under_a_limit_all_requests_are_accepted_in_the_end():
     """On the real clock; a slow machine only makes it easier."""
     limit = Limit(rate=150, burst=20)
     requests = calls(300)
-    with Emulator() as server, connected(server, sleep=time.sleep, random=lambda: 0.1) as client:
+    with Emulator() as server, connected(server, sleep=time.sleep, random=random.random) as client:
         server.fail_every(limit)
         outcomes = many(client, requests, 16)
         assert_complete(outcomes, requests)
         assert [outcome.error for outcome in outcomes if outcome.error] == []
         assert len(server.ledger) == 300
-    assert 0 < limit.throttled < 150
+    assert 0 < limit.throttled < 3 * len(requests)
 
 
 # --- Leaving
@@ -927,8 +712,8 @@ def test_a_loop_that_was_never_begun_has_no_thread_and_takes_nothing(end):
 
 
 @pytest.mark.parametrize("leave", LEAVING)
-def test_what_waits_for_its_turn_is_not_sent_after_the_loop_was_left(leave):
-    """Its outcome would be nobody's. It waits for 3 s, which is long after the loop was left."""
+def test_what_waits_to_be_sent_again_is_not_once_the_loop_was_left(leave):
+    """Its outcome would be nobody's; and nobody waits for the whole pause of 6 s."""
     both_sent, throttled, sent = threading.Barrier(2), threading.Event(), []
 
     def sleep(seconds: float) -> None:
@@ -1172,7 +957,7 @@ for number, line in enumerate(sys.stdin):
     except Exception as error:
         kinds = [kind.__name__ for kind in type(error).__mro__]
         print(json.dumps(["raised", kinds, str(error)]))
-print(sum(type(thing) is smasync.Client for thing in gc.get_objects()))
+print(sum(type(thing) is smasync.RuntimeClient for thing in gc.get_objects()))
 """
 
 

@@ -1,4 +1,4 @@
-"""Section 3: what is accepted, what is refused and in which words, and where each member goes."""
+"""The operation: what is accepted, what is refused and in which words, and where each member goes."""
 
 from __future__ import annotations
 
@@ -121,7 +121,6 @@ REFUSED = {
     "TTL True": (good("RequestTTLSeconds", True), ["RequestTTLSeconds: expected int, got bool"]),
     "TTL text": (good("RequestTTLSeconds", "60"), ["RequestTTLSeconds: expected int, got str"]),
     "TTL float": (good("RequestTTLSeconds", 60.0), ["RequestTTLSeconds: expected int, got float"]),
-    "TTL 5000 digits": (good("RequestTTLSeconds", 10**5000), ["RequestTTLSeconds: .*over 21600"]),
     "timeout 0": (good("InvocationTimeoutSeconds", 0), ["InvocationTimeoutSeconds: 0.* under 1"]),
     "timeout 3601": (
         good("InvocationTimeoutSeconds", 3601),

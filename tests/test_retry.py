@@ -1,4 +1,4 @@
-"""Section 7: which errors are worth another attempt, after how long, and at what price."""
+"""Retry decisions: which errors are worth another attempt, after how long, and at what price."""
 
 from __future__ import annotations
 

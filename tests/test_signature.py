@@ -1,4 +1,4 @@
-"""Section 5: AWS's published vectors, our own golden ones, and properties of any signature.
+"""Signature Version 4: AWS's vectors, golden signatures of the operation, and properties.
 
 The properties hold a signer against the verifier of `emulator`, which was written separately.
 """
@@ -6,7 +6,6 @@ The properties hold a signer against the verifier of `emulator`, which was writt
 from __future__ import annotations
 
 import hashlib
-import hmac
 import random
 import re
 from urllib.parse import quote, unquote
@@ -344,17 +343,10 @@ def test_what_a_proxy_may_change_is_not_signed(name, request, value):
         verify(Request(signed.method, signed.url, (*signed.headers, (name, value)), signed.body))
 
 
-def canonical_headers(headers):
-    """The lines of the signed headers, and the line that names them."""
-    canonical = smasync.canonical_request("GET", "https://example.com/", headers, "hash")
-    lines, names, _ = canonical.removeprefix("GET\n/\n\n").rsplit("\n", 2)
-    return lines, names
-
-
 def test_all_other_headers_are_signed():
     assert set(FREE) >= smasync.UNSIGNED_HEADERS
     names = ["Accept", "amz-sdk-request", "amz-sdk-invocation-id", "Content-Type", "Proxy", "Via"]
-    signed = canonical_headers([(name, "1") for name in names])[1]
+    signed = smasync.canonical_headers([(name, "1") for name in names])[1]
     assert signed == ";".join(sorted(name.lower() for name in names))
 
 
@@ -368,11 +360,11 @@ def test_a_content_length_of_zero_is_not_signed(request):
 
 @pytest.mark.parametrize("headers", [[], [("User-Agent", "me")], [("Content-Length", "0")]])
 def test_where_nothing_is_signed_there_is_no_line(headers):
-    assert canonical_headers(headers) == ("", "")
+    assert smasync.canonical_headers(headers) == ("", "")
 
 
 def test_a_content_length_above_zero_is_signed():
-    assert canonical_headers([("Content-Length", "7")])[1] == "content-length"
+    assert smasync.canonical_headers([("Content-Length", "7")])[1] == "content-length"
 
 
 @given(st.text(letters), st.sampled_from(["", "/", "/:"]))
@@ -401,7 +393,7 @@ def test_uri_encode_round_trips(text, safe):
     ],
 )
 def test_only_white_space_of_ascii_collapses(value, canonical):
-    assert canonical_headers([("x", value)])[0] == f"x:{canonical}\n"
+    assert smasync.canonical_headers([("x", value)])[0] == f"x:{canonical}\n"
 
 
 @pytest.mark.parametrize(
@@ -500,14 +492,18 @@ def test_a_request_is_not_changed_by_signing():
     assert ("X-Test", "  a  ") in signed.request.headers
 
 
-@given(key=st.binary(max_size=200), text=st.text(letters))
-def test_hmac_is_that_of_the_standard_library(key, text):
-    assert smasync.hmac_sha256(key, text) == hmac.digest(key, text.encode(), "sha256")
-
-
 def test_signing_key_is_derived_through_date_region_and_service():
     key = smasync.signing_key(vectors.SECRET_ACCESS_KEY, "20120215/us-east-1/iam/aws4_request")
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"
+
+
+def test_few_keys_are_remembered_and_not_for_ever():
+    smasync.signing_key.cache_clear()
+    for day in range(10, 30):
+        smasync.signing_key("a secret", f"201502{day}/us-east-1/iam/aws4_request")
+    assert smasync.signing_key.cache_info().currsize == 8
+    smasync.signing_key.cache_clear()
+    assert smasync.signing_key.cache_info().currsize == 0
 
 
 def test_the_hash_of_no_bytes_is_written_down_right():
