@@ -1,8 +1,13 @@
-"""Section 6: what an answer means in each of its spellings; none is too odd to be read."""
+"""Errors and answers: whose fault it was, and what an answer means in each of its spellings.
+
+No answer is too odd to be read, and an error's evidence is in its attributes.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -10,6 +15,124 @@ from hypothesis import strategies as st
 
 import smasync
 from smasync import ClientError, Response, TransportError, deserialize
+
+# --- The classes
+
+BASES = {
+    smasync.ParamValidationError: (ValueError,),
+    smasync.ConfigurationError: (),
+    smasync.CredentialsError: (),
+    smasync.TransportError: (OSError,),
+    smasync.ClientError: (),
+    smasync.ValidationError: (smasync.ClientError,),
+    smasync.InternalFailure: (smasync.ClientError,),
+    smasync.ServiceUnavailable: (smasync.ClientError,),
+    smasync.InferenceError: (),
+    smasync.ResultTimeout: (TimeoutError,),
+}
+
+
+@pytest.mark.parametrize(("kind", "bases"), BASES.items())
+def test_one_base_and_the_builtin_that_python_programs_expect(kind, bases):
+    assert issubclass(kind, (smasync.Error,))
+    for base in bases:
+        assert issubclass(kind, base)
+
+
+def test_the_list_of_classes_is_complete():
+    classes = {value for value in vars(smasync).values() if isinstance(value, type)}
+    errors = {kind for kind in classes if issubclass(kind, smasync.Error)}
+    assert errors == {smasync.Error, *BASES}
+
+
+DEFAULTS = {
+    smasync.Error: {},
+    smasync.ParamValidationError: {"problems": ()},
+    smasync.ConfigurationError: {},
+    smasync.CredentialsError: {"tried": ()},
+    smasync.TransportError: {"kind": "protocol", "sent": True},
+    smasync.ClientError: {
+        "response": {},
+        "operation_name": "",
+        "code": "",
+        "message": "words",
+        "status": None,
+        "request_id": "",
+        "hint": "",
+    },
+    smasync.InferenceError: {"location": "", "body": b"", "content_type": ""},
+    smasync.ResultTimeout: {"location": "", "waited": 0.0},
+}
+
+
+@pytest.mark.parametrize(("kind", "attributes"), DEFAULTS.items())
+def test_an_error_can_be_made_from_a_message_alone(kind, attributes):
+    error = kind("words")
+    assert str(error) == "words"
+    assert error.args == ("words",)
+    assert {name: getattr(error, name) for name in attributes} == attributes
+    assert isinstance(str(kind()), str)
+
+
+ANSWER = {
+    "Error": {"Message": "bad endpoint!", "Code": "ValidationError"},
+    "ResponseMetadata": {"RequestId": "rid-1", "HTTPStatusCode": 400, "RetryAttempts": 0},
+}
+EVIDENCE = {
+    smasync.ParamValidationError: {"problems": ("one", "two")},
+    smasync.CredentialsError: {"tried": (("environment", "nothing"),)},
+    smasync.TransportError: {"kind": "timeout", "sent": False},
+    smasync.ValidationError: {"response": ANSWER, "operation_name": "InvokeEndpointAsync"},
+    smasync.ClientError: {"response": ANSWER, "operation_name": "X", "hint": "do this"},
+    smasync.InferenceError: {"location": "s3://b/k", "body": b"why", "content_type": "text/plain"},
+    smasync.ResultTimeout: {"location": "s3://b/k", "waited": 900.0},
+}
+
+
+@pytest.mark.parametrize(("kind", "evidence"), EVIDENCE.items())
+def test_the_evidence_outlives_copies_and_processes(kind, evidence):
+    error = kind("words", **evidence)
+    for same in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is kind
+        assert str(same) == str(error)
+        assert {name: getattr(same, name) for name in evidence} == evidence
+
+
+def test_a_client_error_reads_its_response():
+    error = smasync.ClientError("", response=ANSWER, operation_name="InvokeEndpointAsync")
+    assert (error.code, error.message) == ("ValidationError", "bad endpoint!")
+    assert (error.status, error.request_id) == (400, "rid-1")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "inserted"),
+    [
+        ({}, ""),
+        ({"RetryAttempts": 2}, ""),
+        ({"RetryAttempts": 2, "MaxAttemptsReached": False}, ""),
+        ({"RetryAttempts": 2, "MaxAttemptsReached": True}, " (reached max retries: 2)"),
+        ({"MaxAttemptsReached": True}, ""),
+    ],
+)
+def test_the_text_of_a_client_error_is_botocores(metadata, inserted):
+    response = {"Error": {"Message": "busy", "Code": "Throttling"}, "ResponseMetadata": metadata}
+    error = smasync.ClientError(
+        "", response=response, operation_name="InvokeEndpointAsync", hint="wait"
+    )
+    assert str(error) == (
+        "An error occurred (Throttling) when calling the InvokeEndpointAsync operation"
+        f"{inserted}: busy"
+    )
+
+
+@pytest.mark.parametrize("response", [{}, {"Error": {}}, {"ResponseMetadata": {}}])
+def test_a_client_error_can_be_made_from_any_response(response):
+    error = smasync.ClientError("words", response=response)
+    assert isinstance(str(error), str)
+    assert (error.code, error.status) == ("", None)
+
+
+# --- Answers
 
 URI = "http://internal.amazon.com/coral/com.amazon.coral.validate/"
 OUTPUT = ("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out.json")
@@ -319,3 +442,48 @@ def test_any_answer_is_a_success_or_an_error_of_ours(status, headers, body, comp
     else:
         assert 200 <= status < 300
     json.dumps(answer)
+
+
+# --- Why a signature was refused
+
+OURS = "POST\n/a%20b\n\nhost:example.com\nx-amz-date:20150830T123600Z\n\nhost;x-amz-date\nhash"
+CHANGES = {
+    # what the service had instead, and the line that differs
+    "method": ("POST", "PUT", 1),
+    "path": ("/a%20b", "/a%2520b", 2),
+    "header": ("host:example.com", "host:example.com:8080", 4),
+    "header missing": ("x-amz-date:20150830T123600Z\n", "", 5),
+    "signed headers": ("host;x-amz-date", "x-amz-date", 7),
+    "payload": ("hash", "other", 8),
+}
+
+
+def in_message(theirs):
+    return {"Message": f"No.\n\n{smasync.EXPECTED}{theirs}'\n\nThe String-to-Sign should ..."}
+
+
+@pytest.mark.parametrize("told", [in_message, lambda theirs: {"CanonicalRequest": theirs}])
+@pytest.mark.parametrize(("old", "new", "line"), CHANGES.values(), ids=CHANGES.keys())
+def test_the_first_line_that_differs_is_named(told, old, new, line):
+    theirs = OURS.replace(old, new, 1)
+    hint = smasync.mismatch(told(theirs), OURS)
+    want, have = theirs.split("\n")[line - 1], OURS.split("\n")[line - 1]
+    where = f"line {line} of the canonical request"
+    assert hint == f"{where}: the service has {want!r}, we have {have!r}"
+
+
+def test_when_no_line_differs_the_key_is_another_one():
+    assert "secret key or the token" in smasync.mismatch(in_message(OURS), OURS)
+
+
+def test_when_the_service_does_not_say_there_is_no_hint():
+    assert smasync.mismatch({"Message": "The signature does not match."}, OURS) == ""
+    assert smasync.mismatch({}, OURS) == ""
+
+
+def test_a_line_with_a_secret_is_compared_by_its_length():
+    ours = OURS.replace("host:", "x-amz-security-token:hunter2\nhost:")
+    theirs = ours.replace("hunter2", "hunter22")
+    hint = smasync.mismatch(in_message(theirs), ours)
+    assert "hunter2" not in hint
+    assert "<token, 8 characters>" in hint and "<token, 7 characters>" in hint

@@ -267,3 +267,80 @@ def test_a_malformed_endpoint_url_is_refused_without_its_password(url):
     with pytest.raises(smasync.ConfigurationError, match="endpoint URL .* is malformed") as raised:
         smasync.resolve_endpoint("us-east-1", endpoint_url=url)
     assert "hunter2" not in str(raised.value)
+
+
+# --- Locations in S3
+
+
+@pytest.mark.parametrize(
+    ("location", "bucket", "key"),
+    [
+        ("s3://my-bucket/in.json", "my-bucket", "in.json"),
+        ("s3://a.dotted.bucket/a b+%2F/../c//", "a.dotted.bucket", "a b+%2F/../c//"),
+        ("s3://bucket//", "bucket", "/"),
+        ("s3://bucket/a..b/1.2.3.4/x?y#z", "bucket", "a..b/1.2.3.4/x?y#z"),
+        ("s3://1.2.3/été/\U0001f600", "1.2.3", "été/\U0001f600"),
+        ("s3://" + "b" * 63 + "/k", "b" * 63, "k"),
+    ],
+)
+def test_a_location_is_a_bucket_and_a_key(location, bucket, key):
+    assert smasync.parse_location(location) == (bucket, key)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *(
+            "",
+            "s3://",
+            "s3://bucket",
+            "s3://bucket/",
+            "s3:///key",
+            "bucket/key",
+            "file:///k",
+            None,
+            5,
+        ),
+        *(
+            "s3://ab/k",
+            "s3://Bucket/k",
+            "s3://a..b/k",
+            "s3://1.2.3.4/k",
+            "s3://-ab/k",
+            "s3://ab-/k",
+        ),
+        *(
+            "s3://user@bucket/k",
+            "s3://bucket:80/k",
+            "s3://bucket\n/k",
+            "s3://bucket/k\n",
+            b"s3://b/k",
+        ),
+        *("s3://bucket/\0", "s3://bucket/\ud800", "S3://bucket/k", "s3://" + "b" * 64 + "/k"),
+        "https://bucket.s3.amazonaws.com/key",
+    ],
+)
+def test_anything_else_is_no_location(location):
+    with pytest.raises(smasync.ParamValidationError, match="is not s3://bucket/key"):
+        smasync.parse_location(location)
+
+
+@pytest.mark.parametrize(
+    "location", ["https://user:hunter2@b/k", "s3://b/k?X-Amz-Signature=hunter2\n"]
+)
+def test_a_location_is_quoted_without_what_may_be_secret(location):
+    with pytest.raises(smasync.ParamValidationError) as raised:
+        smasync.parse_location(location)
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path_style", "url"),
+    [
+        (False, "https://bucket.s3.us-east-1.amazonaws.com/a%20b/../c%2B"),
+        (True, "https://s3.us-east-1.amazonaws.com/bucket/a%20b/../c%2B"),
+    ],
+)
+def test_the_url_of_an_object_has_its_key_encoded_once(path_style, url):
+    endpoint = smasync.resolve_endpoint("us-east-1", service="s3")
+    assert smasync.s3_url(endpoint, "bucket", "a b/../c+", path_style) == url

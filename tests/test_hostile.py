@@ -5,7 +5,6 @@ The servers are real ones on the loopback interface, with and without TLS.
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import enum
 import gc
@@ -198,42 +197,6 @@ def test_bytes_behind_an_answer_never_become_the_next_calls_answer(first, tls):
 
 # --- Dates
 
-DATES = {
-    "year 900": "Wed, 01 Jan 0900 00:00:00 GMT",
-    "year 10000 in UTC": "Fri, 31 Dec 9999 23:59:59 -0100",
-    "year 9999": "Fri, 31 Dec 9999 23:59:59 GMT",
-    "1970": "Thu, 01 Jan 1970 00:00:00 GMT",
-    "a clock that started in 1970": "Thu, 01 Jan 1970 00:00:07 GMT",
-}
-ANSWERS = {
-    "accepted": lambda date: accepted("first", f"Date: {date}", "Connection: close"),
-    "refused": lambda date: message(
-        "HTTP/1.1 403 Forbidden",
-        f"Date: {date}",
-        "x-amzn-errortype: InvalidSignatureException",
-        "Content-Length: 0",
-        "Connection: close",
-    ),
-}
-
-
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-@pytest.mark.parametrize("date", DATES.values(), ids=DATES)
-def test_a_date_that_cannot_be_does_not_move_the_clock(server, date, answer):
-    server.fail(emu.answer(answer(date)))
-    with connected(server.url) as client:
-        try:
-            metadata = client.invoke_endpoint_async(**CALL)["ResponseMetadata"]
-        except ClientError as error:
-            metadata = error.metadata
-        client.invoke_endpoint_async(**CALL)
-    assert metadata["ClockSkew"] is None
-    assert len(server.requests) == 2
-    signed = server.ledger[0].received.header("x-amz-date")
-    moment = calendar.timegm(time.strptime(signed, "%Y%m%dT%H%M%SZ"))
-    assert abs(moment - time.time()) < 60
-
-
 # --- Members that are not quite what they seem
 
 
@@ -394,8 +357,7 @@ def test_broken_chunks_of_something_else_are_no_answer_and_not_asked_for_again(c
 
 BAD_URLS = (
     """
-https://a..b https://. https://.a https://a.. http://[:::::] http://[1.2.3.4] http://[::1
-http://[] http://[fe80::1::2] http://[12345::]
+https://a..b https://. https://.a https://a.. http://[::1 http://[]
 """.split()
     + ["https://" + "a" * 64, f"https://{'a' * 64}.example.com"]
 )

@@ -392,7 +392,7 @@ def test_the_member_table_is_the_module_s():
         (name, wire, kind, *(re.sub(r"[,_ \u00a0\u202f]", "", text or "") for text in limits))
         for name, wire, kind, *limits in shown
     ] == [
-        (row.name, row.header or places[row.place], row.type, str(row.minimum), str(row.maximum))
+        (row.name, places.get(row.place, row.place), row.type, str(row.minimum), str(row.maximum))
         for row in smasync.INVOKE_ENDPOINT_ASYNC
     ]
 

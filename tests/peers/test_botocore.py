@@ -438,8 +438,8 @@ def test_boto3_sends_a_header_for_a_member_that_says_nothing(
     call = {"EndpointName": "x", "InputLocation": "s3://bucket/key", member: value}
     client.invoke_endpoint_async(**call)
     (row,) = (row for row in smasync.INVOKE_ENDPOINT_ASYNC if row.name == member)
-    assert headers_of(sent.pop())[row.header.lower()] == value
-    assert row.header not in dict(client_of(TOKEN).explain(**call).request.headers)
+    assert headers_of(sent.pop())[row.place.lower()] == value
+    assert row.place not in dict(client_of(TOKEN).explain(**call).request.headers)
 
 
 # What boto3 sends, and the service refuses or, worse, does not get as it was meant.
