@@ -91,13 +91,12 @@ __version__ = "0.1.0"
 # === PART I: THE PROTOCOL ====================================================
 __all__ = [
     "Request", "Response", "Credentials", "Signed",
-    "sign", "presign", "canonical_request", "canonical_uri", "canonical_query",
-    "canonical_headers", "uri_encode", "credential_scope", "string_to_sign", "signing_key",
+    "sign", "canonical_request", "canonical_uri", "canonical_query", "canonical_headers",
+    "uri_encode", "credential_scope", "string_to_sign", "signing_key", "presign",
     "INVOKE_ENDPOINT_ASYNC", "serialize",
     "Error", "ParamValidationError", "ConfigurationError", "CredentialsError", "TransportError",
     "ClientError", "ValidationError", "InternalFailure", "ServiceUnavailable", "InferenceError",
-    "ResultTimeout", "deserialize",
-    "resolve_endpoint",
+    "ResultTimeout", "deserialize", "resolve_endpoint",
 ]  # fmt: skip
 
 # --- 1. Values ---------------------------------------------------------------
@@ -113,8 +112,8 @@ class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
     `url` is as it goes over the wire, percent-encoded once. `headers` is a tuple of (name, value)
     pairs, sent in this order. `body` is bytes, or a function that opens it anew as a binary file.
 
-    >>> Request("GET", "https://example.com/", (("Authorization", "AWS4-HMAC-SHA256 ..."),))
-    <Request GET https://example.com/, [('Authorization', '<hidden, 20 characters>')], body: 0 bytes>
+    >>> Request("PUT", "https://a.example/", (("Authorization", "AWS4 ..."),), b"[]")
+    <Request PUT https://a.example/, [('Authorization', '<hidden, 8 characters>')], body: 2 bytes>
     """
 
     __slots__ = ()
@@ -202,7 +201,7 @@ class Credentials:
         raise AttributeError(f"Credentials.{name} cannot be set; make new Credentials")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Credentials) and vars(self) == vars(other)
+        return isinstance(other, Credentials) and self.__dict__ == other.__dict__
 
     def __repr__(self) -> str:
         token = "a" if self.session_token else "no"
@@ -250,8 +249,6 @@ UNSIGNED_HEADERS = frozenset(
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
 )
 SIGNER_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token"])
-MAX_EXPIRES_SECONDS = 604_800  # a week, for a presigned URL
-S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
 
 
 def sign(
@@ -284,14 +281,14 @@ def sign(
         request.method, request.url, headers, payload_hash,
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
+    signed_headers = canonical.split("\n")[-2]  # the last line is the payload's hash
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
-
     headers += [] if sign_session_token else token
     headers.append(("Authorization", (
         f"{ALGORITHM} Credential={credentials.access_key_id}/{scope}, "
-        f"SignedHeaders={signed_headers_in(canonical)}, Signature={signature}"
+        f"SignedHeaders={signed_headers}, Signature={signature}"
     )))  # fmt: skip
     return Signed(request._replace(headers=tuple(headers)), canonical, to_sign, signature)
 
@@ -347,8 +344,6 @@ def canonical_request(
 ) -> str:
     """Step 1: the request in the one form that both sides can write down alike.
 
-    The empty line is the end of the canonical headers, each of which ends in a line break.
-
     >>> print(canonical_request("GET", "https://example.com/a%20b?y=2&x=1",
     ...                         [("Host", "example.com"), ("My-Header", " a   b ")], EMPTY_HASH))
     GET
@@ -364,11 +359,6 @@ def canonical_request(
     uri = canonical_uri(path, double_encode=double_encode, normalize_path=normalize_path)
     lines, signed_headers = canonical_headers(headers)
     return "\n".join([method, uri, canonical_query(query), lines, signed_headers, payload_hash])
-
-
-def signed_headers_in(canonical: str) -> str:
-    """The names of the signed headers: the last line but one of a canonical request."""
-    return canonical.rsplit("\n", 2)[1]
 
 
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
@@ -522,7 +512,7 @@ def presign(
     It is good for `expires` seconds (1 to 604800, a week) from `timestamp` on. S3 wants
     `payload_hash="UNSIGNED-PAYLOAD"` beside what it wants of sign.
     """
-    if type(expires) is not int or not 1 <= expires <= MAX_EXPIRES_SECONDS:
+    if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
     scope, token = credential_scope(timestamp, region, service), session_token_of(credentials)
     headers = headers_to_sign(request, [])
@@ -637,9 +627,7 @@ def validated(params: Mapping[str, Any], limits: bool) -> dict[str, Any]:
         elif value is not None and not is_unsaid(member, value):
             try:
                 values[name] = None  # given, right or wrong
-                values[name] = value = plain_value(member, value, limits)
-                if limits:
-                    check_limits(member, value)
+                values[name] = plain_value(member, value, limits)
             except (TypeError, ValueError) as error:
                 problems.append(f"{name}: {error}")
     if "EndpointName" not in values:
@@ -671,8 +659,17 @@ def is_unsaid(member: Member, value: object) -> bool:
 def plain_value(member: Member, value: Any, limits: bool) -> Any:
     """The value as str, int or bytes; raises TypeError or ValueError if it cannot be sent at all.
 
-    A binary file given as Body is read here, at most to one byte beyond the limit.
+    With `limits` it also raises for what the model forbids. A binary file given as Body is read
+    here, at most to one byte beyond the limit.
     """
+    value = sendable_value(member, value, limits)
+    if limits:
+        check_limits(member, value)
+    return value
+
+
+def sendable_value(member: Member, value: Any, limits: bool) -> Any:
+    """The value as str, int or bytes, whatever its size."""
     if member.type == "blob" and hasattr(value, "read"):
         value = read_blob(value, member.maximum + 1 if limits else -1)
     if type(value) is bool or not isinstance(value, TYPES[member.type]):
@@ -2112,6 +2109,7 @@ def check_line(what: str, line: str, form: str) -> str:
 
 @lru_cache(maxsize=100)
 def request_line(method: str, target: str) -> str:
+    """The first line of a request; raises ParamValidationError."""
     return check_line("method or URL", f"{method} {target} HTTP/1.1", r"[!-~]+ [!-~]+ HTTP/1\.1")
 
 
@@ -3279,14 +3277,15 @@ def from_base64(text: str) -> bytes:
 __all__ += ["Client", "Result", "Outcome"]
 
 # --- 11. Input and result ----------------------------------------------------
-# In: bytes for a model, and what invoke_endpoint_async returned. Out: where they are in S3, and what
-# the model wrote there. Nothing tells when a result is there, so wait looks again and again, with
-# growing pauses and one deadline. An object comes in as many pieces as broken connections make.
+# In: bytes for a model, and what invoke_endpoint_async returned. Out: where the bytes are in S3,
+# and what the model wrote. Nothing tells when a result is there, so wait looks again and again,
+# with growing pauses and one deadline. An object comes in as many pieces as broken connections make.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
 
 WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
 MAX_POLL_SECONDS = 30.0
 LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
+S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
 UPLOAD_PIECE_BYTES = 1 << 18
 MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
@@ -4210,7 +4209,7 @@ def curl_command(request: Request) -> str:
 
 # --- 14. Bulk ----------------------------------------------------------------
 # In: a manifest, one JSON object of members a line. Out: a file of results, one line for each line
-# of the manifest that was tried. Started again, it sends what has no result. Progress is on stderr.
+# of the manifest that was tried. Started again, it sends what has no result.
 
 
 def _run_bulk(options: Namespace) -> int:
