@@ -3279,7 +3279,7 @@ __all__ += ["Client", "Result", "Outcome"]
 # --- 11. Input and result ----------------------------------------------------
 # In: bytes for a model, and what invoke_endpoint_async returned. Out: where the bytes are in S3,
 # and what the model wrote. Nothing tells when a result is there, so wait looks again and again,
-# with growing pauses and one deadline. An object comes in as many pieces as broken connections make.
+# with growing pauses and one deadline. A download that breaks off resumes.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
 
 WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
