@@ -2726,7 +2726,7 @@ def _imds_token(lookup: Lookup, url: str) -> Headers:
 def _ask(
     lookup: Lookup, request: Request, operation: str, near: bool = False, secret: str = ""
 ) -> bytes:
-    """The body of a service's 2xx answer, tried again as section 7 says.
+    """The body of a service's 2xx answer, tried again as section 5 says.
 
     Raises TransportError, or ClientError without the `secret` and the hidden headers, which the
     service may echo. One that is `near` is asked through no proxy, and is there at once or never.
@@ -2977,7 +2977,7 @@ class RuntimeClient:
         )
 
     def _send(self, call: _Call) -> dict[str, Any]:
-        """Send, and send again as section 7 decides, until there is an answer or a final error."""
+        """Send, and send again as section 5 decides, until there is an answer or a final error."""
         attempts: list[dict[str, Any]] = []
         cost = 0
         while True:

@@ -706,7 +706,7 @@ class Line(NamedTuple):
 
 # fmt: off
 LINES = (
-    Line(1, "import and `Client`, over bare Python", "start", "boto3", "ms", better=28),
+    Line(1, "import and `Client`, over bare Python", "start", "boto3", "ms", better=25),
     Line(2, "peak memory of that, over bare Python", "peak", "boto3", "MiB", at_most=4),
     Line(3, "process to its first answer, https, over bare Python", "first answer", "boto3", "ms", better=3),
     Line(3, "the same", "first answer", "urlopen", "ms", better=1),

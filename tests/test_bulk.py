@@ -1,4 +1,4 @@
-"""The whole job on the command line, section 12: bulk, wait, put-input, and --wait.
+"""The whole job on the command line: bulk, wait, put-input, and --wait.
 
 Each command runs as a program of its own; where hundreds are needed, one program runs main() for
 all of them. The service is the emulator, in this process, and its ledger has the last word.

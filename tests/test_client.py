@@ -1,4 +1,4 @@
-"""Section 11: one call from its members to boto3's dict: signed, sent, retried, read and logged."""
+"""The client: one call from its members to boto3's dict: signed, sent, retried, read and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 12: real processes, their flags, what they print and where, and their exit statuses."""
+"""Command line: real processes, their flags, what they print and where, and their exit statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 10: who is asked for credentials, in which order, and how those that end are renewed."""
+"""Credentials: who is asked for credentials, in which order, and how those that end are renewed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 10: every provider of credentials, against services that hand them out and misbehave."""
+"""Credentials: every provider of credentials, against services that hand them out and misbehave."""
 
 from __future__ import annotations
 

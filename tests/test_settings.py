@@ -1,4 +1,4 @@
-"""Section 8: the files that AWS's tools share, and each setting from the first that has it."""
+"""Settings: the files that AWS's tools share, and each setting from the first that has it."""
 
 from __future__ import annotations
 

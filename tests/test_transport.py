@@ -1,4 +1,4 @@
-"""Section 9: the bytes that go out, the connections they use, and every way in which that fails."""
+"""Transport: the bytes that go out, the connections they use, and every way in which that fails."""
 
 from __future__ import annotations
 
