@@ -3152,13 +3152,15 @@ def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
     """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
-    import re
-
     version = ".".join(map(str, sys.version_info[:3]))
     facts = [("os", sys.platform), ("lang", f"python#{version}")]
     facts += [("md", f"impl#{sys.implementation.name}"), ("api", "sagemakerruntime")]
     facts += [("exec-env", environ.get("AWS_EXECUTION_ENV") or ""), ("app", app_id or "")]
-    plain = [(name, re.sub(r"[^A-Za-z0-9!#$%&'*+.^_`|~-]", "-", text)) for name, text in facts]
+    usual = frozenset("!#$%&'*+-.^_`|~")
+    plain = [
+        (name, "".join(c if c in usual or (c.isascii() and c.isalnum()) else "-" for c in text))
+        for name, text in facts
+    ]
     return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
 
 
