@@ -310,10 +310,10 @@ def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
 
 def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The request's headers and the `added` ones, which replace those of an earlier signature."""
+    names = [name.lower() for name, _ in request.headers]
     replaced = SIGNER_HEADERS.union([name.lower() for name, _ in added])
-    headers = [pair for pair in request.headers if pair[0].lower() not in replaced]
-    if "host" not in [name.lower() for name, _ in headers]:
-        headers.insert(0, ("Host", split_url(request.url)[0]))
+    headers = [] if "host" in names else [("Host", split_url(request.url)[0])]
+    headers += [pair for name, pair in zip(names, request.headers) if name not in replaced]
     return headers + added
 
 
@@ -413,7 +413,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     values: dict[str, str] = {}
     for name, value in headers:
         name = name.lower()
-        if name in UNSIGNED_HEADERS or name.startswith("proxy-"):
+        if name in UNSIGNED_HEADERS or name[:6] == "proxy-":
             continue
         value = b" ".join(value.encode().split()).decode()  # bytes know white space of ASCII alone
         values[name] = f"{values[name]},{value}" if name in values else value
