@@ -14,8 +14,8 @@ MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
         )
         print(sagemaker.wait(accepted).body)
 
-Four parts, each of which stands on those above it. Cut the file before the next part, and what is
-left works: a signer and serializer; with Part II, a client; with Part III, the whole job.
+There are four parts; each uses only those above it. Cut the file before a part, and what is left
+works: a signer and serializer; with Part II, a client; with Part III, the whole job.
 
     PART I: THE PROTOCOL
      1. Values
@@ -43,8 +43,8 @@ and then run
     python3 smasync.py explain --example --endpoint-name my-endpoint \\
         --input-location s3://my-bucket/in.json
 
-which prints each value of one signature in the order in which it is computed. The parts below
-have the effects, behind the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep` and
+which prints each value of one signature in the order in which it is computed. Parts II to IV
+reach the world through the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep` and
 `random`. `python3 -m doctest smasync.py` is the self-test of a copy.
 
 What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries,
@@ -156,7 +156,7 @@ class Response(namedtuple("Response", "status headers body complete", defaults=[
     complete: bool
 
     def header(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first header of that name, in any case."""
+        """The value of the first header of that name, ignoring case."""
         wanted = name.lower()
         return next((value for name, value in self.headers if name.lower() == wanted), default)
 
@@ -168,8 +168,8 @@ class Response(namedtuple("Response", "status headers body complete", defaults=[
 class Credentials:
     """An access key: its id and its secret; if it is temporary, a session token and an expiry.
 
-    `expires_at` is in epoch seconds. Raises CredentialsError for text that cannot be a key. This
-    is no tuple, so that nothing that walks through tuples (json.dumps, say) prints the secret.
+    `expires_at` is in epoch seconds. Raises CredentialsError for text that cannot be a key. It
+    is not a tuple, so that nothing that walks through tuples (json.dumps, say) prints the secret.
 
     >>> Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
     <Credentials AKIDEXAMPLE, no session token>
@@ -216,7 +216,7 @@ def checked_key(name: str, text: str) -> str:
     if wrong:
         raise CredentialsError(
             f"{name}: the character at position {wrong[0]} of {len(text)} is not one that keys "
-            "have; look for a line break or a space that was copied along"
+            "have; look for a line break or a space that was copied with it"
         )
     return text
 
@@ -237,13 +237,13 @@ class Signed(namedtuple("Signed", "request canonical_request string_to_sign sign
 # --- 2. Signature Version 4 --------------------------------------------------
 # In: a request, credentials, region, service and time. Out: the signed request, and the working.
 # Both sides know the secret; only a signature made with it travels. The service writes the request
-# that it received in the same canonical form, signs that, and compares: if one byte differs, it
-# answers 403. sign() is the algorithm; the functions below it are its steps, in their order.
+# that it received in the same canonical form, signs that, and compares: it answers 403 if anything
+# that is signed differs. sign() is the algorithm; its steps are the functions below it.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of no bytes
-# Not signed, nor is proxy-*: what a proxy or an HTTP library may add, change or drop on the way.
+# Not signed, and neither is proxy-*: proxies and HTTP libraries add, change or drop these.
 UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
@@ -264,11 +264,12 @@ def sign(
     sign_session_token: bool = True,
     payload_hash: str | None = None,
 ) -> Signed:
-    """The request with X-Amz-Date, X-Amz-Security-Token, Authorization and, if it has none, Host.
+    """The request with X-Amz-Date, Authorization and, if they are due, a session token and Host.
 
-    `timestamp` is "20150830T123600Z", in UTC. S3 wants `double_encode=False, normalize_path=False,
-    sign_body=True`; the last adds X-Amz-Content-Sha256. `sign_session_token=False` adds the token
-    after signing. `payload_hash` (hex, or "UNSIGNED-PAYLOAD") is used instead of the body's.
+    `timestamp` is "20150830T123600Z", in UTC. The body's hash is always signed; `payload_hash`
+    (hex, or "UNSIGNED-PAYLOAD") replaces it, and `sign_body` also sends it as a header. S3 wants
+    `sign_body=True, double_encode=False, normalize_path=False`. `sign_session_token=False` adds
+    the token after signing, as a few services want it.
     """
     payload_hash = payload_hash or sha256_of(request.body)
     token = session_token_of(credentials)
@@ -276,12 +277,11 @@ def sign(
     added += [("X-Amz-Content-Sha256", payload_hash)] if sign_body else []
     added += token if sign_session_token else []
     headers = headers_to_sign(request, added)
-
     canonical = canonical_request(
         request.method, request.url, headers, payload_hash,
         double_encode=double_encode, normalize_path=normalize_path,
     )  # fmt: skip
-    signed_headers = canonical.split("\n")[-2]  # the last line is the payload's hash
+    signed_headers = canonical.split("\n")[-2]  # the line above the payload's hash
     scope = credential_scope(timestamp, region, service)
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
@@ -294,22 +294,22 @@ def sign(
 
 
 def sha256_of(body: RequestBody) -> str:
-    """The body's SHA-256 in hex. A stream is not read: raises ParamValidationError."""
+    """The body's SHA-256 in hex. A stream is not read: raises ParamValidationError (section 4)."""
     import hashlib
 
     if not isinstance(body, bytes):
-        raise ParamValidationError("payload_hash: is required when the body is a stream")
+        raise ParamValidationError("payload_hash: is required unless the body is bytes")
     return hashlib.sha256(body).hexdigest() if body else EMPTY_HASH
 
 
 def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
-    """Name and value of the session token, or nothing: long-term keys have none."""
+    """Name and value of the session token; an empty list for long-term keys, which have none."""
     token = credentials.session_token
     return [("X-Amz-Security-Token", token)] if token else []
 
 
 def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The request's headers and the `added` ones, which replace those of an earlier signature."""
+    """The request's headers and the `added` ones, which replace those of an earlier sign()."""
     names = [name.lower() for name, _ in request.headers]
     replaced = SIGNER_HEADERS.union([name.lower() for name, _ in added])
     headers = [] if "host" in names else [("Host", split_url(request.url)[0])]
@@ -342,7 +342,9 @@ def canonical_request(
     double_encode: bool = True,
     normalize_path: bool = True,
 ) -> str:
-    """Step 1: the request in the one form that both sides can write down alike.
+    """Step 1: method, path, query, headers, their names, and the payload's hash, a line each.
+
+    Proxies may reorder headers and re-encode URLs, so both sides write them in one fixed form.
 
     >>> print(canonical_request("GET", "https://example.com/a%20b?y=2&x=1",
     ...                         [("Host", "example.com"), ("My-Header", " a   b ")], EMPTY_HASH))
@@ -362,7 +364,7 @@ def canonical_request(
 
 
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
-    """The path, percent-encoded once more than on the wire, without empty and dot segments.
+    """The path without empty and dot segments, percent-encoded once more than on the wire.
 
     S3 alone takes the path as it is on the wire: it is the name of an object, dots and all.
 
@@ -403,9 +405,9 @@ def canonical_query(query: str) -> str:
 def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
     """The lines of the signed headers, sorted by name, and their names joined by ";".
 
-    Names are in lower case. Values of one name are joined by ",", in their order. White space at
-    the ends of a value goes, and a run of it within becomes one space: white space of ASCII, no
-    other. A Content-Length of 0 is not signed, since some proxies drop it and some add it.
+    Names are in lower case. Values of one name are joined by ",", in their order. ASCII
+    white space is stripped from both ends, and each inner run becomes one space. A Content-Length
+    of 0 is not signed, since some proxies drop it and some add it.
 
     >>> canonical_headers([("X-B", "2"), ("User-Agent", "me"), ("X-A", " 1   1 "), ("x-b", "3")])
     ('x-a:1 1\\nx-b:2,3\\n', 'x-a;x-b')
@@ -415,7 +417,7 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
         name = name.lower()
         if name in UNSIGNED_HEADERS or name[:6] == "proxy-":
             continue
-        value = b" ".join(value.encode().split()).decode()  # bytes know white space of ASCII alone
+        value = b" ".join(value.encode().split()).decode()  # bytes.split(): ASCII white space only
         values[name] = f"{values[name]},{value}" if name in values else value
     if values.get("content-length") == "0":
         del values["content-length"]
@@ -427,8 +429,8 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
 def uri_encode(text: str | bytes, safe: str = "") -> str:
     """Each byte of the UTF-8 text as %XX, except for A-Z a-z 0-9 - . _ ~ and those in `safe`.
 
-    Most calls have the same path, so the last 64 texts are remembered: for a presigned URL, that
-    includes the session token in it.
+    Most calls repeat the same path, so the last 64 results are cached; for presigned URLs that
+    includes the session token.
 
     >>> uri_encode("a b/ü~%!'()*")
     'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
@@ -441,15 +443,15 @@ def uri_encode(text: str | bytes, safe: str = "") -> str:
 def credential_scope(timestamp: str, region: str, service: str) -> str:
     """Step 2: the day, the region and the service for which the signature is good.
 
-    Raises ParamValidationError for another form of `timestamp`, ConfigurationError for a region
-    that cannot be one.
+    Raises ParamValidationError for another form of `timestamp`, and ConfigurationError for text
+    that cannot be a region (section 6).
 
     >>> credential_scope("20150830T123600Z", "us-east-1", "sagemaker")
     '20150830/us-east-1/sagemaker/aws4_request'
     """
-    day, time = timestamp[:8], timestamp[9:15]
-    digits = day + time
-    if timestamp != f"{day}T{time}Z" or not (digits.isascii() and digits.isdigit()):
+    day, clock = timestamp[:8], timestamp[9:15]
+    digits = day + clock
+    if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
         raise ParamValidationError(
             f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
         )
@@ -470,16 +472,16 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
 
 @lru_cache(maxsize=8)
 def signing_key(secret_access_key: str, scope: str) -> bytes:
-    """Step 4: the key for one day, region and service; if it leaks, it is worth no more than that.
+    """Step 4: the key for one day, region and service, so that no other use can be made of it.
 
-    It is the same all day long, so the last eight keys are remembered, each beside its secret and
+    It is the same all day long, so the last eight keys are cached, each beside its secret and
     scope. Newer ones push them out; signing_key.cache_clear() forgets them at once.
 
     >>> signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
     ...             "20150830/us-east-1/iam/aws4_request").hex()
     'c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9'
     """
-    day, region, service, end = scope.split("/")
+    day, region, service, end = scope.split("/")  # the k… below are AWS's own names
     kDate = hmac_sha256(("AWS4" + secret_access_key).encode(), day)
     kRegion = hmac_sha256(kDate, region)
     kService = hmac_sha256(kRegion, service)
@@ -507,10 +509,11 @@ def presign(
     sign_session_token: bool = True,
     payload_hash: str | None = None,
 ) -> Signed:
-    """What sign does, in the query: whoever has `.request.url` can send the request.
+    """Like sign, but with the signature in the query: `.request.url` is the result.
 
-    It is good for `expires` seconds (1 to 604800, a week) from `timestamp` on. S3 wants
-    `payload_hash="UNSIGNED-PAYLOAD"` beside what it wants of sign.
+    Whoever has the URL and sends the signed headers with it can make the request, for `expires`
+    seconds (1 to 604800, a week) from `timestamp` on. S3 wants `payload_hash="UNSIGNED-PAYLOAD",
+    double_encode=False, normalize_path=False`.
     """
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
@@ -741,12 +744,11 @@ def check_limits(member: Member, value: Any) -> None:
 
 
 # --- 4. Errors and answers ---------------------------------------------------
-# First the errors, one class for each answer to "whose fault is it?": your call, your
-# configuration, your credentials, the way there, the service, the model. Then what reads an
-# answer. In: a Response. Out: the dict that boto3 returns, or a ClientError with the dict that
-# botocore puts into it. A 2xx with an X-Amzn-SageMaker-* header or a JSON object means that the
-# inference is enqueued, even if the body was cut short on the way. No body is too odd to be read:
-# an error page of a proxy is an answer, too.
+# First the errors, one class for each answer to "whose fault is it?": your call, configuration or
+# credentials, the way there, the service, the model. Then what reads an answer. In: a Response.
+# Out: the dict that boto3 returns, or a ClientError with the dict that botocore puts into it. A
+# 2xx with an X-Amzn-SageMaker-* header or a JSON object means that the inference is enqueued, even
+# if the body was cut short. No body is too odd to be read.
 
 
 class Error(Exception):
@@ -1157,10 +1159,9 @@ def http_date(text: str | None) -> float | None:
 
 
 # --- 6. Endpoints ------------------------------------------------------------
-# In: a region and two switches. Out: the URL of a service there, or of an object in S3. Sources:
-# the partitions and endpoint rules that AWS publishes with its SDKs. A host is never built from
-# unchecked text: a region is one host label, an endpoint URL is a scheme, a host, perhaps a port
-# and a path, a bucket follows S3's naming rules.
+# In: a region and two switches. Out: the URL of a service there, or of an object in S3, by the
+# rules that AWS publishes with its SDKs. No host is built from unchecked text: a region is one host
+# label, an endpoint URL has a scheme, a host, perhaps a port and a path.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 
 # fmt: off
