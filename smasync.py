@@ -1160,7 +1160,7 @@ def http_date(text: str | None) -> float | None:
 
 # --- 6. Endpoints ------------------------------------------------------------
 # In: a region and two switches. Out: the URL of a service there, or of an object in S3, by the
-# rules that AWS publishes with its SDKs. No host is built from unchecked text: a region is one host
+# rules that AWS publishes with its SDKs. No host is built from unchecked text: a region is a host
 # label, an endpoint URL has a scheme, a host, perhaps a port and a path.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 
