@@ -195,8 +195,6 @@ def test_bytes_behind_an_answer_never_become_the_next_calls_answer(first, tls):
     assert (running.connections, len(running.requests)) == (2, 2)
 
 
-# --- Dates
-
 # --- Members that are not quite what they seem
 
 
