@@ -607,7 +607,7 @@ class Limit:
             return emu.throttle()
 
 
-def test_under_a_limit_all_requests_are_accepted_in_the_end():
+def test_a_service_with_a_limit_accepts_all_and_is_not_asked_much_more_often_than_it_allows():
     """On the real clock; a slow machine only makes it easier."""
     limit = Limit(rate=150, burst=20)
     requests = calls(300)
@@ -617,7 +617,7 @@ def test_under_a_limit_all_requests_are_accepted_in_the_end():
         assert_complete(outcomes, requests)
         assert [outcome.error for outcome in outcomes if outcome.error] == []
         assert len(server.ledger) == 300
-    assert 0 < limit.throttled < 3 * len(requests)
+    assert 0 < limit.throttled < 150
 
 
 # --- Leaving
