@@ -795,7 +795,7 @@ def test_the_matrix_can_be_read():
 # The fault of a request depends on SEED, its InferenceId and the number of its attempt alone, so
 # that a run can be repeated, whatever the threads do.
 
-SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
 SEED = 2026
 THREADS = 16
 SHARE = 0.2  # of the answers

@@ -921,16 +921,18 @@ print(run(int(sys.argv[1])), peak() - before)
 if os.name == "posix":
 
     @pytest.mark.slow
-    def test_a_million_requests_need_no_more_memory_than_a_few():
-        command = [sys.executable, "-W", "error", "-c", MEMORY, "1000000"]
+    def test_many_requests_need_no_more_memory_than_a_few():
+        """With SOAK_REQUESTS=1000000 a million. A leak of 42 bytes a request would be found."""
+        requests = int(os.environ.get("SOAK_REQUESTS", "250000"))
+        command = [sys.executable, "-W", "error", "-c", MEMORY, str(requests)]
         started = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
         assert (done.returncode, done.stderr) == (0, "")
         count, growth = done.stdout.split()
         seconds = time.monotonic() - started
-        print(f"1,000,000 requests: {float(growth):.1f} MiB above the start, {seconds:.0f} s")
-        assert int(count) == 1_000_000
-        assert float(growth) < 20
+        print(f"{requests:,} requests: {float(growth):.1f} MiB above the start, {seconds:.0f} s")
+        assert int(count) == requests
+        assert float(growth) < 10
 
 
 # --- lambda_handler
