@@ -27,14 +27,15 @@ works: a signer and serializer; with Part II, a client; with Part III, the whole
     PART II: THE CLIENT
      7. Settings
      8. Transport
-     9. Credentials
-    10. The client
+     9. Sending
+    10. Credentials
+    11. The client
     PART III: THE WHOLE JOB
-    11. Input and result
-    12. Many
+    12. Input and result
+    13. Many
     PART IV: THE COMMAND LINE
-    13. Command line
-    14. Bulk
+    14. Command line
+    15. Bulk
 
 How to read it. Part I is pure: it reads no clock, environment, file, socket or random number, so
 you can try every line of it at a Python prompt. To learn how a request is signed, read section 2
@@ -54,7 +55,6 @@ and `aws login`.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import sys
 import time
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     Profile = dict[str, str]
     Profiles = dict[str, Profile]
     Options = tuple[tuple[str, dict[str, Any]], ...]
+    Provider = Callable[[Any], Union["Credentials", None]]
 
     class Transport(Protocol):
         def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
@@ -552,7 +553,7 @@ def with_query(url: str, parameters: list[tuple[str, str]]) -> str:
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 
-SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3"}
+SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3", "sts": "STS"}
 SIGNING_NAME = "sagemaker"
 OPERATION = "InvokeEndpointAsync"
 
@@ -1304,10 +1305,10 @@ __all__ += [
 ]  # fmt: skip
 
 # --- 7. Settings -------------------------------------------------------------
-# In: an environment and the two files that AWS's tools share. Out: each setting with the place it
-# came from. An argument beats the environment, which beats the profile; an empty variable counts
-# as unset. The files are read when a client is made and when credentials are renewed, at most
-# 1 MiB of each; one that is missing says nothing.
+# In: an environment and the two files that AWS's tools share. Out: each setting, and where it came
+# from. configparser reads the files, as in boto3. An argument beats the environment, which beats
+# the profile; an empty variable counts as unset. Setting x is AWS_X in the environment, unless
+# PLACES says otherwise. The files are read when a client is made and when it loads credentials.
 # https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 MAX_FILE_BYTES = 1 << 20
@@ -1316,21 +1317,14 @@ SHARED_FILES = {
     "config": ("AWS_CONFIG_FILE", "~/.aws/config"),
     "credentials": ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
 }
-SETTINGS = {
-    # key in the profile: environment variables, the first one wins
-    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-    "use_fips_endpoint": ("AWS_USE_FIPS_ENDPOINT",),
-    "use_dualstack_endpoint": ("AWS_USE_DUALSTACK_ENDPOINT",),
-    "ignore_configured_endpoint_urls": ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",),
-    "max_attempts": ("AWS_MAX_ATTEMPTS",),
-    "ca_bundle": ("AWS_CA_BUNDLE",),
-    "ec2_metadata_disabled": ("AWS_EC2_METADATA_DISABLED",),
-    "ec2_metadata_v1_disabled": ("AWS_EC2_METADATA_V1_DISABLED",),
-    "ec2_metadata_service_endpoint": ("AWS_EC2_METADATA_SERVICE_ENDPOINT",),
-    "ec2_metadata_service_endpoint_mode": ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",),
-    "sdk_ua_app_id": ("AWS_SDK_UA_APP_ID",),
+PROFILE = "profile"
+COMMENT = r"^([ \t]*\[[^]\n]*\]).*|(?<=\S)[ \t]+[#;].*"  # what follows a header, or a value
+PLACES = {
+    # setting: environment variables, and the profile, in the order of their precedence
+    "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION", PROFILE),
+    "ca_bundle": ("AWS_CA_BUNDLE", PROFILE, "REQUESTS_CA_BUNDLE"),
 }
-NAME_CHARACTERS = LABEL | frozenset("_/.%@:+")
 
 
 def load_profiles(environ: Mapping[str, str]) -> Profiles:
@@ -1340,7 +1334,7 @@ def load_profiles(environ: Mapping[str, str]) -> Profiles:
     nested property is its raw text, a line break before each nested line. Raises
     ConfigurationError with file and line number.
     """
-    return merged(*(read_shared_file(which, environ) for which in SHARED_FILES))
+    return merged(*(read_shared_file(which, environ)[0] for which in SHARED_FILES))
 
 
 def merged(config: Profiles, credentials: Profiles) -> Profiles:
@@ -1349,195 +1343,179 @@ def merged(config: Profiles, credentials: Profiles) -> Profiles:
     return {name: {**config.get(name, {}), **credentials.get(name, {})} for name in names}
 
 
+def read_shared_file(which: str, environ: Mapping[str, str]) -> tuple[Profiles, str]:
+    """The profiles in the "config" or "credentials" file; why there are none, "" for no file."""
+    variable, path = SHARED_FILES[which][0], shared_file_path(which, environ)
+    try:
+        sections = parse_shared_file(read_text_file(path), path)
+        return config_profiles(sections) if which == "config" else sections, ""
+    except FileNotFoundError:
+        return {}, f"{path}, which {variable} names, is missing" if environ.get(variable) else ""
+    except (OSError, ValueError) as error:
+        return {}, f"{path} cannot be read: {error}"
+
+
 def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
-    """Where the "config" or "credentials" file is; "" when that depends on a HOME that is not."""
+    """Where the "config" or "credentials" file is: "~" and $VARIABLES are replaced."""
     variable, default = SHARED_FILES[which]
-    path, home = environ.get(variable) or default, home_of(environ)
-    return path if not path.startswith(("~/", "~\\")) else home and home + path[1:]
+    path = environ.get(variable) or default
+    if "$" in path:
+        from string import Template
+
+        path = Template(path).safe_substitute(environ)
+    return home_of(environ) + path[1:] if path.startswith(("~/", "~\\")) else path
 
 
 def home_of(environ: Mapping[str, str]) -> str:
-    """The home directory; "" when there is none, as in some containers."""
-    return environ.get("HOME") or environ.get("USERPROFILE") or ""
+    """The home directory; without HOME the one that the system has for this user."""
+    return environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
 
 
-def read_shared_file(which: str, environ: Mapping[str, str]) -> Profiles:
-    """The sections of the "config" or the "credentials" file."""
-    path = shared_file_path(which, environ)
-    return parse_shared_file(path and read_text_file(path) or "", which, path)
-
-
-def read_text_file(path: str) -> str | None:
-    """The UTF-8 text of a small file; None when there is none. Raises ConfigurationError."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+def read_text_file(path: str) -> str:
+    """The text of a small file, what is not UTF-8 replaced; raises OSError, ConfigurationError."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError(f"{path}: is over {MAX_FILE_BYTES} bytes; is it the right file?")
-    text = content.decode("utf-8-sig", "replace")
-    if text.count("\ufffd") > content.count("\ufffd".encode()):
-        # the decoder's own error would quote what may be a secret
-        raise ConfigurationError(f"{path}: cannot be read: it is not UTF-8 text")
-    return text
+    return content.decode("utf-8-sig", "replace")
 
 
-def parse_shared_file(text: str, which: str, path: str) -> Profiles:
-    """The sections of one file, `which` being "config" or "credentials".
+def parse_shared_file(text: str, path: str) -> Profiles:
+    """The sections of a file by their headers; the last of two equal keys wins.
 
-    >>> parse_shared_file("[profile dev]\\nregion = eu-west-1 # home", "config", "~/.aws/config")
-    {'dev': {'region': 'eu-west-1'}}
+    >>> parse_shared_file("[profile dev]\\nRegion = eu-west-1 # home", "~/.aws/config")
+    {'profile dev': {'region': 'eu-west-1'}}
     """
-    sections: Profiles = {}
-    section: Profile | None = None
-    target: Profile = {}  # the section, or what nobody reads
-    key = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        content, where, indented = line.strip(), f"{path}, line {number}", line[:1].isspace()
-        if not content or (content[0] in "#;" and not (indented and key)):
-            continue
-        if indented and key:
-            target[key] = _continued(target[key], content, where)
-        elif indented:
-            raise ConfigurationError(f"{where}: continues nothing; take the white space away")
-        elif content[0] == "[":
-            name, key = _section_name(content, which, where), ""
-            section = sections.setdefault(name, {}) if name else {}
-        elif section is None:
-            raise ConfigurationError(f"{where}: stands before any [section]")
-        else:
-            key, value = _property(content, where)
-            target = section if NAME_CHARACTERS.issuperset(key) else {}
-            target[key] = value
-    if "[default]" in sections:
-        sections.setdefault("default", sections.pop("[default]"))
-    return sections
-
-
-def _section_name(content: str, which: str, where: str) -> str:
-    """The profile's name, or the whole header of another section; "" when no tool accepts it.
-
-    "[profile default]" is "default"; "[default]" of the config file keeps its brackets until it is
-    known which of the two there are.
-    """
-    header, bracket, rest = content[1:].partition("]")
-    if not bracket or rest.strip()[:1] not in ("", "#", ";"):
-        raise ConfigurationError(f"{where}: a section is [name], and nothing after it")
-    if which == "credentials":  # where [x] means what [profile x] means in the config file
-        header = f"profile {header}"
-    *kind, name = header.split() or [""]
-    if not NAME_CHARACTERS.issuperset(name):
-        return ""
-    if kind in (["sso-session"], ["services"]):
-        return f"{kind[0]} {name}"
-    plain_default = not kind and name == "default"
-    return name if kind == ["profile"] else "[default]" if plain_default else ""
-
-
-def _property(content: str, where: str) -> tuple[str, str]:
-    """Key, in lower case, and value of a line "key = value  # comment"."""
+    import configparser
     import re
 
-    key, equals, value = re.split(r"\s[#;]", content, maxsplit=1)[0].partition("=")
-    if not equals or not key.strip():
-        raise ConfigurationError(f"{where}: is not of the form key = value")
-    return key.strip().lower(), value.strip()
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(re.sub(COMMENT, r"\1", text, flags=re.MULTILINE))
+        return {header: dict(parser.items(header)) for header in parser.sections()}
+    except configparser.MissingSectionHeaderError as error:
+        line = error.lineno
+    except configparser.ParsingError as error:
+        line = error.errors[0][0]
+    # raised here, since the parser's own error quotes what may be a secret
+    raise ConfigurationError(f"{path}, line {line}: is neither [section] nor key = value")
 
 
-def _continued(value: str, content: str, where: str) -> str:
-    """A value with one more line; when it began empty, the lines are properties of their own."""
-    if value[:1] in ("", "\n"):
-        if content[0] in "#;":
-            return value
-        _property(content, where)
-    return f"{value}\n{content}"
+def config_profiles(sections: Profiles) -> Profiles:
+    """The sections of the config file: "[profile x]" is x; others lose the quotes in the header.
+
+    >>> config_profiles({"profile 'a b'": {"region": "r"}, "sso-session 'c d'": {}, "plain": {}})
+    {'a b': {'region': 'r'}, 'sso-session c d': {}, '[plain]': {}}
+    """
+    import shlex
+
+    profiles: Profiles = {}
+    for header, keys in sections.items():
+        try:
+            kind, *name = shlex.split(header) or [""]
+        except ValueError:  # an odd number of quotes
+            continue
+        if len(name) == 1 and kind in (PROFILE, "sso-session", "services"):
+            profiles[name[0] if kind == PROFILE else f"{kind} {name[0]}"] = keys
+        else:
+            profiles[header if header == "default" else f"[{header}]"] = keys
+    return profiles
+
+
+def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The mapping that was given, or the process's own environment."""
+    return os.environ if environ is None else environ
 
 
 class Settings:
     """Arguments, environment and one profile, asked for one setting at a time.
 
-    `.sources` has where each setting that was asked for came from. Raises ConfigurationError for a
-    profile that was named and is not there.
+    `.sources` has where each setting that was asked for came from, `.unread` why a shared file
+    was not read. Raises ConfigurationError for a profile that is named and is not there.
     """
 
     def __init__(
         self, environ: Mapping[str, str], profile_name: str | None = None, **arguments: Any
     ) -> None:
-        self.environ, self.arguments, self.named_in_code = environ, arguments, bool(profile_name)
+        self.environ, self.arguments, self.profile_in_code = environ, arguments, profile_name
         self.sources: dict[str, str] = {}
-        named = {"in code": profile_name}
-        for variable in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
-            named[f"by {variable}"] = environ.get(variable)
-        by, name = next(((by, name) for by, name in named.items() if name), ("", "default"))
-        self.config, self.credentials = (read_shared_file(file, environ) for file in SHARED_FILES)
-        self.profiles = merged(self.config, self.credentials)
-        self.files = " and ".join(shared_file_path(file, environ) or file for file in SHARED_FILES)
-        if by and (name not in self.profiles or " " in name):
-            there = ", ".join(sorted(self.profiles)) or "none"
-            raise ConfigurationError(
-                f"profile {name!r}, named {by}, is not in {self.files}; there are: {there}"
-            )
-        self.profile_name, self.profile = name, self.profiles.get(name, {})
+        files = {which: read_shared_file(which, environ) for which in SHARED_FILES}
+        self.shared = {which: profiles for which, (profiles, _) in files.items()}
+        self.unread = [reason for _, reason in files.values() if reason]
+        self.profiles = merged(**self.shared)
+        self.files = " and ".join(shared_file_path(which, environ) for which in SHARED_FILES)
+        self.profile_name, self.profile = "default", self.profiles.get("default", {})
+        name = self._first(PROFILE, profile_name or None, self._places(PROFILE))
+        if name and name not in self.profiles:
+            there = "; ".join([", ".join(sorted(self.profiles)) or "none", *self.unread])
+            from shlex import quote
 
-    def read_again(self) -> Settings:
-        """The same, from the files as they are now."""
-        name = self.profile_name if self.named_in_code else None
-        return Settings(self.environ, name, **self.arguments)
+            near = f"[profile {quote(name)}]" if f"[{name}]" in self.profiles else ""
+            there += f"; write {near} for [{name}]" if near else ""
+            by = self.sources[PROFILE]
+            raise ConfigurationError(
+                f"profile {name!r} ({by}) is not in {self.files}; there are: {there}"
+            )
+        if name:
+            self.profile_name, self.profile = name, self.profiles[name]
 
     def get(self, setting: str) -> Any:
-        """The setting, or None when nobody says anything."""
-        places = self._variables(*SETTINGS[setting])
-        places[f"profile {self.profile_name!r}"] = self.profile.get(setting)
-        return self._first(setting, self.arguments.get(setting), places)
+        """The setting, or None if nothing sets it."""
+        return self._first(setting, self.arguments.get(setting), self._places(setting))
 
-    def _variables(self, *names: str) -> dict[str, str | None]:
-        return {f"environment variable {name}": self.environ.get(name) for name in names}
+    def _places(self, setting: str) -> dict[str, str | None]:
+        """What each place has for a setting, in the order of their precedence."""
+        profile = (f"profile {self.profile_name!r}", self.profile.get(setting))
+        return dict(
+            profile
+            if name == PROFILE
+            else (f"environment variable {name}", self.environ.get(name))
+            for name in PLACES.get(setting, (f"AWS_{setting.upper()}", PROFILE))
+        )
 
-    def _first(self, setting: str, argument: Any, places: dict[str, str | None]) -> Any:
+    def _first(self, setting: str, argument: Any, places: Mapping[str, str | None]) -> Any:
         """The argument, or the first text of `places` that is not empty; notes its source."""
-        found = ((source, text) for source, text in places.items() if text)
-        given = ("argument", argument) if argument is not None else None
-        self.sources[setting], value = given or next(found, ("default", None))
+        found = [("argument", argument)] if argument is not None else []
+        found += [(source, text) for source, text in places.items() if text]
+        self.sources[setting], value = (*found, ("default", None))[0]
         return value
 
     def get_flag(self, setting: str) -> bool:
-        """A setting that is "true" or "false"; False when nobody says anything."""
-        value = self.get(setting)
-        text = "false" if value is None else str(value).lower()
+        """A setting that is "true" or "false"; False if nothing sets it."""
+        text = str(self.get(setting) or False).lower()
         if text not in ("true", "false"):
-            raise ConfigurationError(
-                f"{setting}, {self.sources[setting]}: {value!r} is neither true nor false"
-            )
+            self._refuse(setting, "true or false")
         return text == "true"
 
     def get_count(self, setting: str, default: int) -> int:
-        """A setting that is a whole number from 1 on."""
+        """A setting that is a whole number above 0."""
         value = self.get(setting)
-        number = default if value is None else value
-        if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 10:
-            number = int(number)
-        if type(number) is not int or not 0 < number < 10**9:
-            shown = "" if type(value) is int else f"{value!r} "
-            raise ConfigurationError(
-                f"{setting}, {self.sources[setting]}: {shown}is not a number from 1 to 999999999"
-            )
-        return number
+        text = str(default if value is None else value)
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+            self._refuse(setting, "a number from 1 to 999999999")
+        return int(text)
+
+    def _refuse(self, setting: str, expected: str) -> None:
+        value, source = self.get(setting), self.sources[setting]
+        raise ConfigurationError(f"{setting}, {source}: {value!r} is not {expected}")
 
     def endpoint(self, service: str, region: str | None) -> str:
         """The URL of a service in a region, a configured one first; raises ConfigurationError."""
-        name, is_ours = service.replace("-", "_"), service == "sagemaker-runtime"
-        setting = "endpoint" if is_ours else f"{service} endpoint"
+        setting = "endpoint" if service == "sagemaker-runtime" else f"{service} endpoint"
+        name, here = service.replace("-", "_"), f"profile {self.profile_name!r}"
+        section = f"services {self.profile.get('services') or ''}"
         places: dict[str, str | None] = {}
         if not self.get_flag("ignore_configured_endpoint_urls"):
-            here, key = f"profile {self.profile_name!r}", "endpoint_url"
-            places = self._variables(f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL")
-            places[f"services section of {here}"] = self._services(name).get(key)
-            places[here] = self.profile.get(key)
-        argument = self.arguments.get("endpoint_url" if is_ours else setting)
-        url = self._first(setting, argument, places)
+            for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
+                places[f"environment variable {variable}"] = self.environ.get(variable)
+            if section != "services " and section not in self.profiles:
+                raise ConfigurationError(f"{here} names [{section}], which is not in {self.files}")
+            nested = self.profiles.get(section, {}).get(name, "")
+            if nested.startswith("\n"):
+                keys = parse_shared_file(f"[x]{nested}", f"[{section}]")["x"]
+                places[f"services section of {here}"] = keys.get("endpoint_url")
+            places[here] = self.profile.get("endpoint_url")
+        url = self._first(setting, self.arguments.get(setting), places)
         if url is None:
             self.sources[setting] = "the region"
         else:
@@ -1547,726 +1525,446 @@ class Settings:
             region, use_fips=fips, use_dualstack=dual, endpoint_url=url, service=service
         )
 
-    def _services(self, service: str) -> Profile:
-        """What the services section that the profile names has on a service."""
-        name = self.profile.get("services", "")
-        section = f"services {name}"
-        if name and section not in self.config:
-            raise ConfigurationError(
-                f"profile {self.profile_name!r} names services = {name}, but there is no section "
-                f"[{section}] in {shared_file_path('config', self.environ)}"
-            )
-        nested = self.config.get(section, {}).get(service, "")
-        lines = nested[1:].split("\n") if nested[:1] == "\n" else []
-        return dict(_property(line, section) for line in lines)
-
 
 # --- 8. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
 # whether the request can have arrived. A transport is any callable of that shape. In this one
-# urllib.request's own handlers see to proxies, http.client reads the answers; the signed headers
-# are written byte by byte, and connections are kept for later requests. No redirect is followed: a
-# signature is good for one host.
+# urllib.request chooses the proxy, http.client connects, writes and reads, and connections are
+# kept for later requests. No redirect is followed: a signature is good for one host.
 
-CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host, the proxy's yes, TLS
-READ_TIMEOUT_SECONDS = 60.0  # botocore's, but for the whole exchange: a drip does not prolong it
-MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
-PIECE_BYTES = 1 << 14  # read or written at once; a TLS record's size
-STRETCH_BYTES = 1 << 20  # of an upload or a streamed result, which have the time limit for each
+CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host with its tunnel, TLS
+READ_TIMEOUT_SECONDS = 60.0  # botocore's
+NO_LIMIT_SECONDS = 1e6  # eleven days: the longest time limit
 NEVER = float("inf")  # a deadline
-NO_LIMIT_SECONDS = 1e6  # eleven days: no time limit, for functions that want a number
-IS_LINUX = sys.platform == "linux"
-IPPROTO_TCP, TCP_INFO, SOL_SOCKET, SO_MEMINFO = 6, 11, 1, 55  # Linux's; socket has not all
-WOULD_BLOCK = ("BlockingIOError", "SSLWantReadError", "SSLWantWriteError")  # ssl's own are names
+MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
+PIECE_BYTES = 1 << 16  # of a file, sent or read at once
 MAX_IDLE_CONNECTIONS = 64
-MAX_ROUTES = 1000  # remembered
-MAX_IDLE_SECONDS = 50.0  # load balancers on the way drop what is idle for 60, some without a word
-# IMDS and the container endpoints: on this machine or next to it, where no proxy can reach for us.
-CONTAINER_HOSTS = frozenset(("169.254.170.2", "169.254.170.23", "fd00:ec2::23"))
-METADATA_HOSTS = CONTAINER_HOSTS | {"169.254.169.254", "fd00:ec2::254"}
-
-
-class _Wire(io.RawIOBase):
-    """A connected socket with one deadline for whatever is read or written until the next one.
-
-    To Python the socket never blocks: each time limit that Python gives it would take another
-    call of the system, of which each lets go of the interpreter's lock.
-    """
-
-    closed = False  # which BufferedReader asks at each line; io's own answer takes a search
-
-    def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
-        import select
-
-        sock.setblocking(False)
-        self.sock, self.monotonic, self.ended = sock, monotonic, False
-        self.deadline: float | None = None  # None: do not wait at all
-        self.limit, self.moved, self.is_answer_due = 0.0, 0, False
-        self.poll = select.poll() if hasattr(select, "poll") else None  # Windows has none
-        self.polled: bool | None = None  # whether self.poll waits for room to write
-        self.flags, self.kernel_limit = 0, 0.0  # with its flags neither recv nor send waits
-
-    def allow(self, seconds: float) -> None:
-        """Set the deadline, `seconds` from now."""
-        self.limit, self.moved, self.deadline = seconds, 0, self.monotonic() + seconds
-
-    def stretch(self, count: int) -> None:
-        """Bytes of a large body went through: who moves enough of them has as long again."""
-        before, self.moved = self.moved // STRETCH_BYTES, self.moved + count
-        if self.moved // STRETCH_BYTES > before:
-            self.deadline = self.monotonic() + self.limit
-
-    def expect_answer(self) -> None:
-        """All is sent, as far as we know: allow for what the system has still to send."""
-        self.is_answer_due = True
-        if self.deadline is not None and self.moved >= STRETCH_BYTES:
-            from socket import SO_SNDBUF, SOL_SOCKET
-
-            buffered = min(self.moved, self.sock.getsockopt(SOL_SOCKET, SO_SNDBUF))
-            self.deadline += self.limit * buffered / STRETCH_BYTES
-
-    def check_deadline(self, is_over: bool = False) -> float:
-        """The seconds that are left; raises socket.timeout when none are."""
-        left = 0.0 if self.deadline is None else self.deadline - self.monotonic()
-        if is_over or (left <= 0 and self.deadline is not None):
-            from socket import timeout  # an alias of TimeoutError from Python 3.10 on
-
-            raise timeout("the time limit is over")
-        return left
-
-    def wait_for(self, error: OSError, writing: bool) -> None:
-        """Wait for what an operation wants that would have blocked; raises any other error."""
-        wanted = type(error).__name__  # TLS may have to write before it can read, and vice versa
-        if wanted not in WOULD_BLOCK:
-            raise error
-        self.wait(wanted == "SSLWantWriteError" or (writing and wanted == "BlockingIOError"))
-
-    def wait(self, writing: bool) -> None:
-        """Wait until there is something to be read, or room to write."""
-        seconds = self.check_deadline()
-        if self.poll is None or self.polled != writing:
-            import select
-        if self.poll is None:
-            read, write = [self.sock][writing:], [self.sock][:writing]
-            ready: Any = any(select.select(read, write, [], seconds))
-        else:
-            if self.polled != writing:
-                self.polled = writing
-                self.poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
-            ready = self.poll.poll(min(seconds, NO_LIMIT_SECONDS) * 1000)
-        if not ready:
-            self.check_deadline(is_over=True)
-
-    def let_recv_wait(self) -> None:
-        """From now on recv itself waits for an answer, in one call of the system. Linux alone.
-
-        It is worth a tenth of the calls of 16 threads. Not within TLS: there one read may be many
-        of the system's, each with the time limit anew, so that a drip would prolong it.
-        """
-        if IS_LINUX and type(self.sock).__module__ == "socket":  # gevent's must not wait
-            from socket import MSG_DONTWAIT
-
-            try:
-                self.set_limit(self.limit)
-            except OSError:
-                return  # a system with another struct timeval
-            self.flags = MSG_DONTWAIT
-            os.set_blocking(self.sock.fileno(), True)
-
-    def set_limit(self, seconds: float) -> None:
-        """Set how long recv itself waits: half a percent more, for a next answer that is due in
-        as long not to need another call of the system."""
-        from socket import SO_RCVTIMEO, SOL_SOCKET
-        from struct import pack
-
-        self.kernel_limit = limit = 1.005 * min(seconds, NO_LIMIT_SECONDS)
-        timeval = pack("ll", int(limit), max(1, int(limit % 1 * 1e6)))
-        self.sock.setsockopt(SOL_SOCKET, SO_RCVTIMEO, timeval)
-
-    def is_untouched(self) -> bool:
-        """Whether the system has neither bytes nor an end for us: Linux can tell.
-
-        A read that finds nothing tells it too, but lets go of the interpreter's lock, and to have
-        that back takes a tenth of a call where 16 threads want it.
-        """
-        ask = self.sock.getsockopt
-        try:
-            return (
-                IS_LINUX
-                and ask(IPPROTO_TCP, TCP_INFO, 1) == b"\1"  # the state, which is "established"
-                and ask(SOL_SOCKET, SO_MEMINFO, 4) == b"\0\0\0\0"  # bytes that wait to be read
-                and not (hasattr(self.sock, "pending") and self.sock.pending())  # within TLS
-            )
-        except OSError:
-            return False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        flags = self.flags
-        if self.is_answer_due:
-            self.is_answer_due = False
-            if flags:
-                flags, left = 0, self.check_deadline()
-                if not left <= self.kernel_limit <= 1.01 * left:
-                    self.set_limit(left)
-            else:
-                self.wait(writing=False)  # it cannot be here yet: to find that out takes longer
-        elif self.deadline is not None:
-            self.check_deadline()
-        elif self.is_untouched():
-            return None
-        while True:
-            try:
-                count = self.sock.recv_into(buffer, len(buffer), flags)
-            except OSError as error:
-                if self.deadline is None and type(error).__name__ in WOULD_BLOCK:
-                    return None
-                self.wait_for(error, writing=False)
-                flags = self.flags
-                continue
-            self.ended = count == 0
-            return count
-
-
-class _Line(io.BufferedReader):
-    """A wire and what came over it but has not been read; to http.client, a socket and its file.
-
-    It outlives each answer, so that bytes which nobody asked for are noticed, and not lost.
-    """
-
-    def __init__(self, wire: _Wire) -> None:
-        import http.client
-
-        super().__init__(wire)
-        self.wire = wire
-        self.http = http.client  # which each call needs: the statement takes longer than this
-
-    def makefile(self, _mode: str) -> _Line:
-        return self
-
-    def close(self) -> None:
-        """Nothing: http.client closes the file at the end of each answer."""
-
-    def flush(self) -> None:
-        """Nothing: there is nothing to flush, whatever state an answer is dropped in."""
-
-    def hang_up(self) -> None:
-        """Close the connection."""
-        self.wire.sock.close()
-
-    __del__ = hang_up
-
-    def send(self, data: bytes) -> None:
-        wire = self.wire
-        left = data if len(data) <= PIECE_BYTES else memoryview(data)
-        while left:
-            wire.check_deadline()
-            try:
-                sent = wire.sock.send(left[:PIECE_BYTES], wire.flags)
-            except OSError as error:
-                wire.wait_for(error, writing=True)
-                continue
-            wire.stretch(sent)
-            left = left[sent:]
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """So many bytes; http.client takes a chunk's size of -1 for "all that ever comes"."""
-        if size is None or size < 0:
-            raise ValueError("a size below 0")
-        return io.BufferedReader.read(self, size)
-
-    def is_quiet(self) -> bool:
-        """Whether the other side has neither closed nor sent something that nobody asked for."""
-        self.wire.deadline = None  # so that nothing waits
-        try:
-            return not self.peek() and not self.wire.ended
-        except OSError:
-            return False
-
-
-def route_to(scheme: str, host: str, proxies: Mapping[str, str]) -> tuple[str, bool, Headers]:
-    """Where to connect for a host, whether that is a proxy, and what to tell it.
-
-    It is the route that urllib.request takes, which knows the exceptions to the rule of a proxy.
-    """
-    if scheme not in proxies or is_local(host):
-        return host, False, ()
-    import urllib.request
-
-    bypassed: Any = getattr(urllib.request, "proxy_bypass_environment")  # noqa: B009
-    if bypassed(host, proxies):
-        return host, False, ()
-    check_proxy_url(proxies[scheme])
-    asked = urllib.request.Request(f"{scheme}://{host}/")
-    handler: Any = urllib.request.ProxyHandler(dict(proxies))
-    getattr(handler, f"{scheme}_open")(asked)
-    return asked.host, True, tuple(asked.header_items())
-
-
-class _Destination:
-    """What follows from a URL: where to connect, the Host header, and what to ask whom for."""
-
-    def __init__(self, url: str, routes: Callable[[str, str], Any]) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ParamValidationError("the URL has to begin with http:// or https://")
-        self.scheme, (self.host, self.target, query) = url.partition(":")[0], split_url(url)
-        self.target += f"?{query}" if query or url.endswith("?") else ""
-        self.server, self.is_proxy, self.proxy_headers = routes(self.scheme, self.host)
-        self.headers: Headers = ()  # for the proxy; one that makes a tunnel has had them then
-        if self.is_proxy and self.scheme == "http":
-            self.headers, self.target = self.proxy_headers, f"http://{self.host}{self.target}"
-        self.key = (self.scheme, self.server, self.host)  # of connections
-
-
-class _Idle:
-    """Lines waiting for their next request; the one used last is the first out."""
-
-    def __init__(self) -> None:
-        self.process, self.lock = os.getpid(), Lock()
-        self.waiting: list[tuple[object, float, _Line]] = []
-
-    def take(self, key: object, now: float) -> _Line | None:
-        """A line for `key` that is still good; those found to be dead are closed."""
-        while True:
-            with self.lock:
-                place = len(self.waiting) - 1
-                while place >= 0 and self.waiting[place][0] != key:
-                    place -= 1
-                if place < 0:
-                    return None
-                _, since, line = self.waiting.pop(place)
-            if now - since < MAX_IDLE_SECONDS and line.is_quiet():
-                return line
-            line.hang_up()
-
-    def give(self, key: object, now: float, line: _Line) -> None:
-        """Keep a line; those that have waited longest make room for it."""
-        with self.lock:
-            self.waiting.append((key, now, line))
-        if len(self.waiting) > MAX_IDLE_CONNECTIONS:
-            self.close(keep=MAX_IDLE_CONNECTIONS)
-
-    def close(self, keep: int = 0) -> None:
-        """Close all lines but the `keep` youngest."""
-        with self.lock:
-            surplus = self.waiting[: max(0, len(self.waiting) - keep)]
-            del self.waiting[: len(surplus)]
-        for _, _, line in surplus:
-            line.hang_up()
-
-    def forget(self, key: object) -> None:
-        """Close the lines for `key`."""
-        with self.lock:
-            found = [entry for entry in self.waiting if entry[0] == key]
-            self.waiting = [entry for entry in self.waiting if entry[0] != key]
-        for _, _, line in found:
-            line.hang_up()
+MAX_IDLE_SECONDS = 50.0  # load balancers drop what is idle for 60 s, some without a word
+NEVER_PROXIED = (  # added to NO_PROXY: this machine, and what is next to it
+    "localhost,127.0.0.1,[::1],169.254.169.254,169.254.170.2,169.254.170.23,[fd00:ec2::254],"
+    "[fd00:ec2::23]"
+)
 
 
 class UrllibTransport:
     """Sends a Request and returns its Response; raises TransportError. Thread-safe.
 
-    `connect_timeout` and `read_timeout` are seconds, the latter for each MiB of an upload or of
-    what goes to a `sink`; a call's `timeout` bounds the sum of both. `ca_bundle`
-    is a file of certificates, or False to accept any certificate: whoever sits between then reads
-    and changes everything, so do that on a test machine only. `environ` names the proxies.
+    Time limits are in seconds: `connect_timeout` for each step of connecting, `read_timeout` for
+    each piece that is sent, for the answer, and for each piece of one that goes to a `sink`.
+    `ca_bundle` is a file of certificates, or False to accept any certificate: then anyone on the
+    way can read and change everything, so do that on a test machine only. `environ` names the
+    proxies.
     """
 
     def __init__(
-        self,
-        *,
-        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
-        read_timeout: float = READ_TIMEOUT_SECONDS,
-        ca_bundle: str | bool | None = None,
-        environ: Mapping[str, str] | None = None,
-        max_body_bytes: int = MAX_BODY_BYTES,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._idle = _Idle()
-        self.connect_timeout = _positive(connect_timeout)
-        self.read_timeout = _positive(read_timeout)
-        self.ca_bundle, self.max_body_bytes, self.monotonic = ca_bundle, max_body_bytes, monotonic
-        known = proxies(environment(environ))
-        routes = lru_cache(MAX_ROUTES)(lambda scheme, host: route_to(scheme, host, known))
-        self._destination = lru_cache(100)(lambda url: _Destination(url, routes))
-        self._tls_context: ssl.SSLContext | None = None
+        self, *, connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        read_timeout: float = READ_TIMEOUT_SECONDS, ca_bundle: str | bool | None = None,
+        environ: Mapping[str, str] | None = None, monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._idle: list[tuple[object, float, TimedSocket]] = []
+        self._lock = Lock()
+        self._connect_timeout = checked_seconds("connect_timeout", connect_timeout)
+        self._read_timeout = checked_seconds("read_timeout", read_timeout)
+        self._ca_bundle, self._monotonic = ca_bundle, monotonic
+        self._proxies = proxies(environment(environ))
+        self._opener = lru_cache(None)(opener_with)
+        self._tls_context = lru_cache(None)(lambda: tls_context(ca_bundle))  # reading CAs is slow
+        if ca_bundle is False:
+            import warnings
+
+            warnings.warn("TLS certificates are not verified (verify=False)", stacklevel=2)
 
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
-        """The answer; the body of a 200 or 206 goes to `sink` where there is one."""
-        destination, now = self._destination(request.url), self.monotonic()
-        until = now + timeout if timeout else NEVER
-        if self._idle.process != os.getpid():
-            self._idle = _Idle()  # after a fork; closing our copies changes nothing for the parent
-        idle, key = self._idle, destination.key
-        line = idle.take(key, now) or self._connect(destination, until)
-        try:
-            limit = self.read_timeout if until == NEVER else self._limit(self.read_timeout, until)
-            line.wire.allow(limit)
-            answer = _exchange(line, request, destination)
-            body, complete = self._body(answer, sink, line)
-        except BaseException:
-            line.hang_up()
-            idle.forget(key)  # lines that have waited as long may be as dead
-            raise
-        if complete and not answer.will_close:
-            idle.give(key, self.monotonic(), line)
-        else:
-            line.hang_up()
-        headers = tuple(answer.headers.raw_items())
-        if not "".join(map("".join, headers)).isascii():
-            headers = tuple([header_text(*pair) for pair in headers])
-        return Response(answer.status, headers, body, complete)
+        """The answer; the body of a 200 or 206 goes to `sink` where there is one.
 
-    def close(self) -> None:
-        """Close the connections that wait for another request; the transport stays usable."""
-        self._idle.close()
-
-    def __del__(self) -> None:
-        for _, _, line in self._idle.waiting:
-            line.hang_up()
-
-    def _limit(self, seconds: float, until: float) -> float:
-        """The seconds that a step may take, when all has to be over by `until`."""
-        return max(min(seconds, until - self.monotonic()), 0.001)
-
-    def _connect(self, to: _Destination, until: float) -> _Line:
-        """A new connection, through a proxy's tunnel and TLS where those are due."""
-        import socket
+        `timeout`, in seconds, bounds the whole of it.
+        """
         from http.client import HTTPException
-        from urllib.parse import urlsplit
 
-        target, server = urlsplit(f"//{to.host}"), urlsplit(f"//{to.server}")
-        tls = self._tls() if to.scheme == "https" else None
-        tunnel = to.is_proxy and tls
-        address = (ascii_host(server.hostname), server.port or (443 if tls and not tunnel else 80))
-        stage, line = "connect", None
+        # The one function for NO_PROXY that takes a mapping. It is undocumented.
+        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
+
+        deadline = self._monotonic() + (NEVER if timeout is None else timeout)
+        route, sock, is_reusable = route_of(request), None, False
         try:
-            wire = _Wire(self._socket(address, until), self.monotonic)
-            line = _Line(wire)
-            wire.allow(self._limit(self.connect_timeout, until))
-            wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if tunnel:
-                stage = "proxy"
-                _open_tunnel(line, to, target.hostname or "", target.port or 443)
-                if not line.is_quiet():  # or what the proxy says would pass for what TLS protects
-                    raise ConnectionResetError("it sent bytes of its own into the tunnel")
-                wire.allow(self._limit(self.connect_timeout, until))
-            if tls:
-                stage = "tls"
-                wire.sock.settimeout(wire.check_deadline())
-                wire.sock = tls.wrap_socket(wire.sock, server_hostname=ascii_host(target.hostname))
-                wire.sock.setblocking(False)
-            else:
-                wire.let_recv_wait()
-        except BaseException as error:
-            if line:
-                line.hang_up()
-            if isinstance(error, (OSError, HTTPException)) and not isinstance(error, Error):
-                raise transport_error(stage, error, to.server) from error
-            raise
-        return line
+            direct = proxy_bypass_environment(route.host, self._proxies)
+            opener = self._opener(route.type, None if direct else self._proxies.get(route.type))
+            route.connect = self._kept_or_new
+            sock = opener.open(route, timeout=deadline - self._monotonic())
+            sock.limit, sock.deadline = self._read_timeout, deadline
+            answer = ask(sock, route, request)
+        except (OSError, HTTPException, UnicodeError) as error:  # the latter of a host's name
+            failure = transport_error(route.stage, error, route.host, self._ca_bundle)
+        else:
+            body, complete = read_body(answer, sink if answer.status in (200, 206) else None, sock)
+            is_reusable = complete and not answer.will_close and route.stage == "read"
+            found = answer.getheaders()  # in Latin-1; AWS sends UTF-8
+            headers = [(n, text.encode("latin-1").decode("utf-8", "replace")) for n, text in found]
+            return Response(answer.status, tuple(headers), body, complete)
+        finally:
+            if sock and is_reusable:
+                with self._lock:
+                    self._idle.append((route.key, self._monotonic(), sock))
+                self.close(MAX_IDLE_CONNECTIONS)
+            elif sock:
+                sock.hang_up()
+        raise failure  # not from the error, which may quote what came
 
-    def _socket(self, address: tuple[str | bytes, int], until: float) -> socket.socket:
-        """A connection to the first of the host's addresses that answers."""
+    def _kept_or_new(self, route: Any) -> TimedSocket:
+        """The youngest kept connection that is still good, or a new one.
+
+        `_tunnel_host` has the host behind a proxy; urllib's own handlers read it, too.
+        """
+        route.key = (
+            os.getpid(),
+            route.type,
+            route.host,
+            route._tunnel_host,
+        )  # not another process's
+        while True:
+            with self._lock:
+                places = range(len(self._idle) - 1, -1, -1)
+                found = next((i for i in places if self._idle[i][0] == route.key), None)
+                _, since, sock = (None, 0.0, None) if found is None else self._idle.pop(found)
+            if sock is None:
+                return self._connect(route, self._monotonic() + route.timeout)
+            if self._monotonic() - since < MAX_IDLE_SECONDS and sock.is_quiet():
+                return sock
+            sock.hang_up()
+
+    def close(self, keep: int = 0) -> None:
+        """Close the kept connections but the `keep` youngest; the transport stays usable."""
+        with self._lock:
+            count = max(0, len(self._idle) - keep)
+            dropped, self._idle = self._idle[:count], self._idle[count:]
+        for _, _, sock in dropped:
+            sock.hang_up()
+
+    __del__ = close
+
+    def _connect(self, route: Any, deadline: float) -> TimedSocket:
+        """A new connection, through a proxy's tunnel and TLS where those are due."""
+        context = self._tls_context() if route.type == "https" else None
+        route.stage = "proxy" if route._tunnel_host else "connect"
+        sock = self._reach(route, deadline)
+        if context:
+            route.stage = "tls"
+            sock.settimeout(self._left(deadline))
+            host, _ = host_and_port(route._tunnel_host or route.host, 443)
+            sock = context.wrap_socket(sock, server_hostname=host)
+        return TimedSocket(sock, self._monotonic)
+
+    def _reach(self, route: Any, deadline: float) -> socket.socket:
+        """A socket that http.client has connected to the first address that answers.
+
+        It would go through the host's addresses itself, with the whole time limit for each.
+        """
         import socket
+        from http.client import HTTPConnection
 
-        failure: OSError = ConnectionRefusedError("the host has no address")
-        found = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
-        for family, kind, protocol, _, place in found:
-            sock = None
+        tunnel, failure = route._tunnel_host, OSError("the host has no address")
+        server = host_and_port(route.host, 443 if route.type == "https" and not tunnel else 80)
+        found: Any = socket.getaddrinfo(*server, type=socket.SOCK_STREAM)
+        for *_, address in found:
+            connection = HTTPConnection(address[0], address[1], self._left(deadline))
+            if tunnel:
+                connection.set_tunnel(*host_and_port(tunnel, 443), route.headers)
             try:
-                sock = socket.socket(family, kind, protocol)
-                sock.settimeout(self._limit(self.connect_timeout, until))
-                sock.connect(place)
+                connection.connect()
+                sock, connection.sock = connection.sock, None
                 return sock
             except OSError as error:
                 failure = error
-                if sock:
-                    sock.close()
-            if self.monotonic() >= until:
+            finally:
+                connection.close()
+            if self._monotonic() >= deadline or proxy_refusal(failure):
                 break
-        raise failure
-
-    def _tls(self) -> ssl.SSLContext:
-        """TLS 1.2 or newer, certificates verified; built once: reading the CAs takes long."""
-        if self._tls_context is None:
-            import ssl
-
-            try:
-                context = ssl.create_default_context(cafile=str(self.ca_bundle or "") or None)
-            except OSError as error:
-                raise ConfigurationError(f"CA bundle {self.ca_bundle}: {error}") from error
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self.ca_bundle is False:
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            self._tls_context = context
-        return self._tls_context
-
-    def _body(
-        self, answer: http.client.HTTPResponse, sink: BinaryIO | None, line: _Line
-    ) -> tuple[bytes, bool]:
-        """The body, and whether that is all of it: what fails here no longer hides the status."""
-        pieces: list[bytes] = []
-        keep, left, moved = pieces.append, self.max_body_bytes + 1, 0
-        if sink is not None and answer.status in (200, 206):
-            keep, left, moved = sink.write, sys.maxsize, 1  # type: ignore[assignment]
-        cut = False
-        while left > 0 and not cut:
-            try:
-                piece = answer.read(min(left, PIECE_BYTES))
-            except (OSError, line.http.HTTPException, ValueError) as error:
-                piece, cut = getattr(error, "partial", b""), True
-            keep(piece)
-            left -= len(piece)
-            if sink is not None:
-                line.wire.stretch(moved * len(piece))
-            if answer.isclosed():
-                break
-        complete = not cut and left > 0 and not answer.length  # length: bytes still to come
-        return b"".join(pieces)[: self.max_body_bytes], complete
-
-
-def _open_tunnel(line: _Line, to: _Destination, host: str, port: int) -> None:
-    """Have the proxy connect us; the standard library's own tunnel knows no time limit."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    line.send(head("CONNECT", target, to.proxy_headers, target))
-    answer = _answer(line, "CONNECT")
-    if not 200 <= answer.status < 300:
-        advice = "; check user and password in the proxy's URL" if answer.status == 407 else ""
-        raise TransportError(
-            f"the proxy {to.server} does not connect to {target}: HTTP {answer.status}{advice}",
-            kind="proxy", sent=False, retryable=answer.status >= 500,
-        )  # fmt: skip
-
-
-def _exchange(
-    line: _Line, request: Request, destination: _Destination
-) -> http.client.HTTPResponse:
-    """Write the request, its headers as they were signed, and read the head of the answer."""
-    headers, server = request.headers + destination.headers, destination.server
-    start = head(request.method, destination.target, headers, destination.host)
-    failure: OSError | None = None
-    body = request.body
-    for piece in [start + body] if isinstance(body, bytes) else _pieces(start, body):
         try:
-            line.send(piece)
-        except OSError as error:
-            failure = error  # the service may have answered, and closed, before it had read all
-            break
-    line.wire.expect_answer()
-    stage = "send" if failure else "read"
-    try:
-        answer = _answer(line, request.method)
-        answer.will_close = answer.will_close or failure is not None
-        return answer
-    except OSError as error:
-        raise transport_error(stage, failure or error, server) from (failure or error)
-    except line.http.HTTPException as error:
-        garbage = transport_error(stage, failure or error, server)
-    raise garbage  # not from the error, which quotes the server
+            raise failure
+        finally:
+            del failure  # whose traceback, this function's frame and a socket would stay together
+
+    def _left(self, deadline: float) -> float:
+        """The seconds that a step of connecting may take."""
+        return max(min(self._connect_timeout, deadline - self._monotonic()), 0.001)
 
 
-def _pieces(start: bytes, body: Callable[[], BinaryIO]) -> Iterator[bytes]:
-    """The bytes of a request whose body is a file, as they are read."""
-    yield start
-    with body() as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
+def opener_with(scheme: str, proxy: str | None) -> Any:
+    """urllib's opener, which returns what `connect` of a request returns, a TimedSocket.
 
-
-def head(method: str, target: str, headers: Headers, host: str) -> bytes:
-    """Request line and headers as they go out; raises ParamValidationError."""
-    has_host, are_names = header_traits(*[name for name, _ in headers])
-    headers = headers if has_host else (("Host", host), *headers)
-    lines = list(map(": ".join, headers))
-    text = "".join(lines)  # one look at all of it takes less time than one at each line
-    plain = text.isascii() and "\r" not in text and "\n" not in text and "\0" not in text
-    if not plain or not are_names:
-        for (name, _), line in zip(headers, lines):
-            check_line(f"header {name!r}", line, r"[!-9;-~]+: [^\r\n\0\ud800-\udfff]*")
-    return "\r\n".join([request_line(method, target), *lines, "", ""]).encode()
-
-
-@lru_cache(maxsize=100)
-def header_traits(*names: str) -> tuple[bool, bool]:
-    """Whether there is a Host, and whether all can be names of headers."""
-    text = "".join(names)
-    plain = text.isascii() and text.isprintable() and not {" ", ":"} & set(text)
-    return "host" in map(str.lower, names), plain and all(names)
-
-
-def check_line(what: str, line: str, form: str) -> str:
-    """The line; raises ParamValidationError when it is not of that form."""
+    It sees to the proxy, if there is one. No other handler is there, such as the one that follows
+    redirects. Raises ConfigurationError, without the password, for a malformed proxy.
+    """
     import re
+    import urllib.request
 
-    if not re.fullmatch(form, line):
-        raise ParamValidationError(f"{what}: has characters that HTTP does not allow")
-    return line
+    form = r"(http://)?([^/]*@)?(\[[0-9A-Fa-f:.]+\]|([\w-]{1,63}\.)*[\w-]{1,63}\.?)(:\d{1,5})?/?"
+    found = re.fullmatch(form, proxy or "localhost")
+    port = int((found[5] or ":80")[1:]) if found else 0
+    if not 0 < port < 65536 or not is_visible(proxy or ""):
+        wrong = "the URL is not http://[user:password@]host[:port]"
+        raise ConfigurationError(f"{scheme.upper()}_PROXY: {wrong}")
+
+    class KeepAliveHandler(urllib.request.BaseHandler):
+        def http_open(self, route: Any) -> TimedSocket:
+            sock: TimedSocket = route.connect(route)
+            return sock
+
+        https_open = http_open
+
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler({scheme: proxy} if proxy else {}))
+    opener.add_handler(KeepAliveHandler())
+    return opener
 
 
-@lru_cache(maxsize=100)
-def request_line(method: str, target: str) -> str:
-    """The first line of a request; raises ParamValidationError."""
-    return check_line("method or URL", f"{method} {target} HTTP/1.1", r"[!-~]+ [!-~]+ HTTP/1\.1")
+def route_of(request: Request) -> Any:
+    """The request as urllib.request routes it, and how far it has come, by STAGES.
+
+    Raises ParamValidationError for a URL of another form.
+    """
+    import urllib.request
+
+    try:
+        route: Any = urllib.request.Request(request.url, method=request.method)
+        host, _ = host_and_port(route.host, 0)
+        if route.type in ("http", "https") and host and "@" not in route.host:
+            route.stage = "send"
+            return route
+    except ValueError:
+        pass
+    raise ParamValidationError("the URL is not of the form http[s]://host[:port]/path")
 
 
-def _answer(line: Any, method: str) -> http.client.HTTPResponse:
-    """The head of the answer, interim ones (1xx) passed over."""
-    while True:
-        answer: http.client.HTTPResponse = line.http.HTTPResponse(line, method=method)
-        answer.begin()
-        if line.wire.ended:
-            raise ConnectionResetError("the connection ended within the answer's head")
-        if answer.status == 101:
-            raise line.http.HTTPException("nobody asked for another protocol")
-        if answer.status >= 200:
-            return answer
+def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResponse:
+    """Send a request, its headers as they were signed, and read the head of the answer.
+
+    Raises OSError, HTTPException; ParamValidationError for what http.client does not send.
+    """
+    from http.client import HTTPConnection, HTTPException
+    from ssl import SSLError
+
+    route.stage, headers = "send", request.headers
+    if "host" not in [name.lower() for name, _ in headers]:
+        headers = (("Host", split_url(request.url)[0]), *headers)
+    if not route._tunnel_host:  # or the proxy's password would go through the tunnel
+        headers += tuple(route.header_items())
+    connection: Any = HTTPConnection(route.host, blocksize=PIECE_BYTES)
+    connection.sock = sock
+    is_sendable = not any(end in value for _, value in headers for end in "\r\n\0")
+    try:
+        connection.putrequest(request.method, route.selector, True, True)  # no headers of its own
+        for name, value in headers if is_sendable else ():
+            connection.putheader(name, value.encode())
+    except (ValueError, HTTPException):
+        is_sendable = False  # its words may quote the value
+    if not is_sendable:
+        raise ParamValidationError("method, URL or a header: has what HTTP does not allow")
+    try:
+        if isinstance(request.body, bytes):
+            connection.endheaders(request.body or None)
+        else:
+            with request.body() as file:
+                connection.endheaders(file)
+        route.stage = "read"
+    except (ConnectionError, SSLError):
+        pass  # the service may have answered, and closed, before it had read all
+    sock.allow()
+    answer: http.client.HTTPResponse = connection.getresponse()
+    if sock.ended:
+        raise ConnectionResetError("the connection ended within the answer's head")
+    if answer.status < 200:  # http.client passes over 100
+        raise HTTPException("an interim answer")
+    return answer
+
+
+def read_body(
+    answer: http.client.HTTPResponse, sink: BinaryIO | None, sock: TimedSocket
+) -> tuple[bytes, bool]:
+    """The body, and whether that is all of it: what fails here no longer hides the status."""
+    from http.client import HTTPException
+
+    pieces: list[bytes] = []
+    keep: Callable[[bytes], object] = sink.write if sink else pieces.append
+    left, is_cut = sys.maxsize if sink else MAX_BODY_BYTES, False
+    while left >= 0 and not is_cut and not answer.isclosed():
+        if sink:
+            sock.allow()
+        try:
+            piece = answer.read(min(left + 1, PIECE_BYTES))
+        except (OSError, HTTPException, ValueError):
+            piece, is_cut = b"", True
+        keep(piece)
+        left -= len(piece)
+    return b"".join(pieces)[:MAX_BODY_BYTES], not is_cut and left >= 0 and not answer.length
+
+
+class TimedSocket(io.RawIOBase):
+    """A connected socket with time limits, and with what http.client asks of a socket.
+
+    `allow` gives what follows, be it one read or many, `limit` seconds, but no longer than until
+    `deadline`: a server that sends a byte at a time does not prolong anything.
+    """
+
+    def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
+        self.sock, self.monotonic, self.limit, self.deadline = sock, monotonic, 0.0, NEVER
+        self.until, self.ended, self.hang_up = 0.0, False, sock.close
+
+    def allow(self) -> None:
+        self.until = min(self.monotonic() + self.limit, self.deadline)
+
+    def set_timeout(self) -> None:
+        left = self.until - self.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time limit is over")
+        self.sock.settimeout(left)
+
+    def sendall(self, data: bytes) -> None:
+        self.allow()
+        self.set_timeout()
+        self.sock.sendall(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.set_timeout()
+        count = self.sock.recv_into(buffer)
+        self.ended = not count
+        return count
+
+    def readall(self) -> bytes:
+        raise ValueError("http.client reads without bound where a chunk says that its size is -1")
+
+    def makefile(self, _mode: str) -> BinaryIO:
+        return io.BufferedReader(self, PIECE_BYTES)
+
+    def close(self) -> None:
+        """Nothing: http.client closes its socket before it has read the last answer."""
+
+    def is_quiet(self) -> bool:
+        """Whether the other side has neither closed nor sent something that nobody asked for.
+
+        Such bytes, some of which TLS may hold, would pass for the next answer.
+        """
+        from ssl import SSLWantReadError
+
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1)
+        except OSError as error:
+            return isinstance(error, (BlockingIOError, SSLWantReadError))
+        return False
 
 
 STAGES = {
-    # stage: its kind of TransportError, words for it
+    # stage: its kind of TransportError, words for it. Up to "send" the service cannot have all.
     "connect": ("connect", "cannot connect"),
-    "proxy": ("proxy", "the proxy does not connect us"),
+    "proxy": ("proxy", "cannot connect through this proxy"),
     "tls": ("closed", "TLS handshake broken off"),
     "send": ("closed", "broken off before the request was sent"),
     "read": ("closed", "no answer"),
 }
 
 
-def transport_error(stage: str, error: Exception, host: str) -> TransportError:
-    """The error that says what went wrong in which of STAGES, and whether it may pass by itself.
-
-    Up to "send" the service certainly never had the whole request.
-    """
+def transport_error(stage: str, error: Exception, host: str, ca_bundle: Any) -> TransportError:
+    """The error that says what went wrong, at which of STAGES, and whether it may pass."""
     import socket
     import ssl
 
     kind, words = STAGES[stage]
-    retryable, advice = True, ""
+    said = str(error) if isinstance(error, OSError) else ""  # the rest quotes the server
+    advice, refusal = "", proxy_refusal(error)
     ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # the latter in Python 3.9
-    if isinstance(error, socket.timeout):
+    if isinstance(error, (TimeoutError, socket.timeout)):
         kind = "timeout"
     elif isinstance(error, socket.gaierror):
-        retryable = error.errno == socket.EAI_AGAIN
         advice = "; check the region, the endpoint URL and the network's DNS"
     elif isinstance(error, ssl.SSLError) and not isinstance(error, ended):
-        kind, retryable = "tls", False
-        advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
-    elif not isinstance(error, OSError):
-        kind, words = ("protocol", "the answer is not HTTP") if stage == "read" else (kind, words)
-    said = str(error) if isinstance(error, OSError) else ""  # the rest quotes the server
-    what = "".join(c if c.isprintable() else "?" for c in said) or type(error).__name__
-    text = f"{host}: {words}: {what[:200]}{advice}"
+        kind = "tls"
+        if not ca_bundle:
+            advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
+    elif refusal[:3] == "407":
+        advice = "; check user and password in the proxy's URL (Basic; not NTLM or Negotiate)"
+    elif not isinstance(error, OSError) and stage == "read":
+        kind, words = "protocol", "the answer is not HTTP"
+    what = "".join(c if c.isprintable() else "?" for c in said[:200]) or type(error).__name__
+    retryable = kind != "tls" and refusal[:1] != "4"
+    text = f"{host}: {words}: {what}{advice}"
     return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
 
 
-def _positive(seconds: float) -> float:
-    if not isinstance(seconds, (int, float)) or not seconds > 0:
-        raise ConfigurationError(f"a time limit of {seconds!r} is not a number of seconds above 0")
+def proxy_refusal(error: Exception) -> str:
+    """The status with which a proxy refused a tunnel, as http.client's error has it; or ""."""
+    return str(error).partition("Tunnel connection failed: ")[2]
+
+
+def tls_context(ca_bundle: str | bool | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer, certificates verified unless `ca_bundle` is False."""
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=str(ca_bundle or "") or None)
+    except OSError as error:
+        raise ConfigurationError(f"CA bundle {ca_bundle}: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_bundle:  # as botocore: the certificates of inspecting proxies often break strict rules
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if ca_bundle is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def checked_seconds(name: str, seconds: float) -> float:
+    """A number of seconds above 0; raises ParamValidationError."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ParamValidationError(f"{name}: {seconds!r} is not a number of seconds above 0")
     return min(seconds, NO_LIMIT_SECONDS)
-
-
-def transports(
-    settings: Settings, given: Transport | None, **options: Any
-) -> tuple[Transport, Transport]:
-    """A transport, and one that goes through no proxy; the one that was given stands for both."""
-    ca_bundle = settings.get("ca_bundle")
-    if given is not None:
-        return given, given
-    direct = UrllibTransport(ca_bundle=ca_bundle, environ={})
-    return UrllibTransport(ca_bundle=ca_bundle, environ=settings.environ, **options), direct
-
-
-def close_all(transports: Iterable[Transport]) -> None:
-    """Close the connections that are kept, where a transport keeps some."""
-    for transport in transports:
-        getattr(transport, "close", lambda: None)()
-
-
-def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
-    """The mapping that was given, or the process's own environment."""
-    return os.environ if environ is None else environ
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
 
-    >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "c"})
-    {'no': 'c', 'https': 'http://b:2'}
+    "no" has the hosts that are asked without a proxy; {} if there is none.
+
+    >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "*"})
+    {'https': 'http://b:2', 'no': '*'}
     """
     found: dict[str, str] = {}
-    for name in sorted(environ):  # upper case comes first, so that lower case wins
-        scheme, _, word = name.lower().rpartition("_")
-        if word != "proxy" or (name == "HTTP_PROXY" and "REQUEST_METHOD" in environ):
-            continue  # in a CGI script HTTP_PROXY is a header that a stranger sent
-        found.pop(scheme, None)
-        if environ[name]:
-            found[scheme] = environ[name]
-    return found
+    for name in sorted(environ):  # lower case comes last, and wins
+        if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
+            continue  # in a CGI script it is a header that a stranger sent
+        if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+            found[name.lower()[: -len("_proxy")]] = environ[name]
+    if not found.get("http") and not found.get("https"):
+        return {}
+    if found.get("no") != "*":
+        found["no"] = f"{found.get('no', '')},{NEVER_PROXIED}"
+    return {scheme: url for scheme, url in found.items() if url}
 
 
-def check_proxy_url(url: str) -> None:
-    """Raise ConfigurationError, without the password, unless urllib can use the proxy."""
-    from urllib.parse import unquote, urlsplit
-
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        host = unquote(parts.hostname or "").encode("idna").decode()
-        good = parts.scheme == "http" and host and parts.port != 0 and host.isprintable()
-    except ValueError:
-        good = False
-    if not good or not url.isprintable() or ":/" in url.replace("://", ""):
-        raise ConfigurationError("the proxy's URL is not http://[user:password@]host[:port]")
+def is_visible(text: str) -> bool:
+    """Whether the text is ASCII without spaces and control characters."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
-def is_local(host: str, others: frozenset[str] = METADATA_HOSTS) -> bool:
-    """Whether a Host header names this machine itself, or one of the `others`."""
-    from ipaddress import ip_address
+def host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    """The two halves of "host:port"; an IPv6 address loses its brackets."""
     from urllib.parse import urlsplit
 
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        address = ip_address("127.0.0.1" if name == "localhost" else name)
-    except ValueError:
-        return False
-    return address.is_loopback or str(address) in others
+    parts = urlsplit(f"//{text}")
+    return parts.hostname or "", parts.port or default_port
 
 
-def ascii_host(name: str | None) -> str | bytes:
-    """A host's name, as bytes where those say all: for others Python loads 1 ms of Unicode."""
-    return name.encode() if name and name.isascii() else name or ""
+# --- 9. Sending --------------------------------------------------------------
+# In: a Call, which is one operation of any service. Out: what its `read` makes of the answer. This
+# is the one loop for SageMaker, S3, STS, SSO, the container endpoint and IMDS: sign for the
+# service's time, send, read, and try again if section 5 says so. Here are also the headers that
+# AWS's SDKs add, the log, and what keeps secrets out of errors and logs.
 
-
-def header_text(name: str, value: str) -> tuple[str, str]:
-    """A header, whose value http.client reads as Latin-1, as the UTF-8 that AWS sends."""
-    try:
-        return name, value.encode("latin-1").decode()
-    except UnicodeError:
-        return name, value
-
-
-# --- 9. Credentials ----------------------------------------------------------
-# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
-# a function that returns Credentials, or None when it is not configured, or raises when it is but
-# does not work. That ends the search: a key from somewhere else than was asked for is worse than
-# none. Where does the key come from? Read PROVIDERS, and for a profile PROFILE_PROVIDERS.
-# https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
-
-ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
-MANDATORY_SECONDS = 10 * 60  # before the end: everybody waits for it, and failure is raised
-SERVICE_TIMEOUT_SECONDS = 20.0  # STS and the SSO portal
-METADATA_TIMEOUT_SECONDS = 1.0  # who is not on EC2 waits as long as this to learn it
-PROCESS_TIMEOUT_SECONDS = 60.0
-CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
-IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
-IMDS_PATHS = (
-    "/latest/meta-data/iam/security-credentials-extended/",  # newer, with the account's id
-    "/latest/meta-data/iam/security-credentials/",
-)
+DEBUG, WARNING = 10, 30  # logging's
 system_clock = time.time
 
 
@@ -2277,133 +1975,660 @@ def random_fraction() -> float:
     return random()
 
 
+class Call:
+    """One operation of a service, how to send it, and its attempts so far.
+
+    `read` makes a dict with ResponseMetadata of a Response, or raises ClientError.
+    """
+
+    signing: Mapping[str, Any] = {}  # arguments of sign
+    deadline = NEVER  # of all attempts, by the client's `monotonic`
+    timeout = NEVER  # seconds, of one attempt
+    max_attempts = MAX_ATTEMPTS
+    is_near = False  # IMDS and the like: a failed connection is final
+    retry_sent = retry_throttled = True
+    sink: BinaryIO | None = None  # takes the body of a 200 or 206
+    secrets: tuple[str, ...] = ()  # texts to hide, beside those in the headers
+    invocation_id = ""
+    sent = False  # whether the service can have received it
+    time_off: float | None = None  # seconds by which the last signature's time was wrong
+
+    def __init__(
+        self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
+        get_credentials: Callable[..., Credentials | None] = lambda deadline, refused=None: None,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        self.operation, self.request, self.read = operation, request, read
+        self.get_credentials = get_credentials
+        self.credentials: Credentials | None = None  # None: it is not signed
+        self.attempts: list[dict[str, Any]] = []
+        vars(self).update(options)
+
+    def hidden(self) -> list[str]:
+        """What a service may echo and nobody may see: keys, tokens, HIDDEN_HEADERS, the body.
+
+        Real ones have eight characters or more; a short one would be everywhere.
+        """
+        headers, body, keys = self.request.headers, self.request.body, self.credentials
+        texts = [text for name, text in headers if name.lower() in HIDDEN_HEADERS]
+        texts += [keys.secret_access_key, keys.session_token or ""] if keys else []
+        texts += [body.decode("utf-8", "replace")] if isinstance(body, bytes) else []
+        texts += [*self.secrets, *(" ".join(text.split()) for text in texts)]  # as when signed
+        return sorted((text for text in texts if len(text) >= 8), key=len, reverse=True)
+
+    def hide(self, value: Any) -> Any:
+        """A text, or what has texts in it, with "(hidden)" for what is, and lengths in headers."""
+        if isinstance(value, dict):
+            return {name: self.hide(item) for name, item in value.items()}
+        if type(value) is tuple:
+            return tuple([self.hide(item) for item in value])
+        if isinstance(value, str):
+            for text in self.hidden():
+                value = value.replace(text, "(hidden)")
+            return masked(value, HIDDEN_HEADERS)
+        return value
+
+    def log(self, form: str, *values: Any) -> None:
+        """Write to the log what may be written."""
+        log = logger()
+        if log:
+            log.debug(form, *map(self.hide, values))
+
+
+class Sender:
+    """Sends calls through one transport; they share a retry quota and the clock's skew."""
+
+    skew = 0.0  # seconds by which AWS's clock is ahead of ours
+
+    def __init__(
+        self, transport: Transport, environ: Mapping[str, str], app_id: str | None = None,
+        clock: Callable[[], float] = system_clock, monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        random: Callable[[], float] = random_fraction,
+    ) -> None:  # fmt: skip
+        self.transport, self.environ, self.quota = transport, environ, RetryQuota()
+        self.clock, self.monotonic, self.sleep, self.random = clock, monotonic, sleep, random
+        self.user_agent = user_agent(environ, app_id)
+
+    def send(self, call: Call) -> dict[str, Any]:
+        """The answer; raises ClientError, TransportError, CredentialsError."""
+        call.attempts, call.sent, cost = [], False, 0
+        call.credentials = call.get_credentials(call.deadline)
+        while True:
+            answer, error = self._attempt(call)
+            if error is None:
+                self.quota.refund(cost)
+                return answer
+            kind, may = self._retry_kind(call, error), len(call.attempts) < call.max_attempts
+            cost = RETRIES[kind][1] if kind else 0
+            if not kind or not may or not self.quota.spend(cost):
+                if kind:
+                    error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
+                raise error
+            retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
+            delay = backoff(kind, len(call.attempts) - 1, self.random(), retry_after)
+            call.attempts[-1]["Delay"] = delay
+            call.log("attempt %d: %s; next in %.3f s", len(call.attempts), error, delay)
+            if self.monotonic() + delay >= call.deadline:
+                text = f"{call.operation}: the time limit is over; the last attempt: {error}"
+                evidence = {"sent": call.sent, "metadata": error.metadata}
+                raise TransportError(text, kind="timeout", **evidence) from error
+            self.sleep(delay)
+
+    def _attempt(self, call: Call) -> tuple[dict[str, Any], Any]:
+        """Sign, send and read once; returns the answer, or the error, less secrets.
+
+        To raise it here would chain it to the one that has them.
+        """
+        started, sent_at, skew = self.monotonic(), self.clock(), self.skew
+        signed, known = self.signed(call, sent_at), {"RetryAttempts": len(call.attempts)}
+        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
+        call.attempts.append(entry)
+        call.time_off = None
+        answer: dict[str, Any] = {}
+        failure: Any = None
+        try:
+            response = self._response(call, signed)
+            known.update(self._timing(call, response, sent_at, skew))
+            entry["Outcome"], call.sent = str(response.status), True
+            answer = call.read(response)
+        except TransportError as error:
+            failure, entry["Outcome"], call.sent = error, error.kind, call.sent or error.sent
+            error.args, error.metadata = (call.hide(str(error)),), {}
+        except ClientError as error:
+            said = call.hide(error.response)
+            message, code = said["Error"]["Message"], said["Error"]["Code"]
+            hint = mismatch(said["Error"], call.hide(signed.canonical_request)) or HINTS.get(code)
+            kind, name = type(error), call.operation
+            failure = kind(message, response=said, operation_name=name, hint=hint or "")
+            entry["Outcome"] = code
+        entry["Seconds"] = self.monotonic() - started
+        metadata = failure.metadata if failure else answer["ResponseMetadata"]
+        metadata.update(known, Attempts=call.attempts)
+        return answer, failure
+
+    def signed(self, call: Call, now: float) -> Signed:
+        """The next attempt's request, signed for the time that the service has."""
+        method, url, headers, body = call.request
+        agent = ("User-Agent", self.user_agent)
+        if call.credentials is None:
+            return Signed(Request(method, url, (*headers, agent), body), "", "", "")
+        if not call.invocation_id:
+            from uuid import uuid4
+
+            call.invocation_id = str(uuid4())
+        count = f"attempt={len(call.attempts) + 1}; max={call.max_attempts}"
+        headers += (("amz-sdk-invocation-id", call.invocation_id), agent)
+        trace = self.environ.get("AWS_LAMBDA_FUNCTION_NAME") and self.environ.get(
+            "_X_AMZN_TRACE_ID"
+        )
+        if trace:  # by which Lambda notices functions that call each other without end
+            from urllib.parse import quote
+
+            trace = quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
+            headers += (("X-Amzn-Trace-Id", trace),)
+        request = Request(method, url, (*headers, ("amz-sdk-request", count)), body)
+        timestamp = amz_date(int(now + self.skew))
+        return sign(request, call.credentials, timestamp=timestamp, **call.signing)
+
+    def _response(self, call: Call, signed: Signed) -> Response:
+        """What the transport makes of the request; both go to the log."""
+        left = min(call.timeout, call.deadline - self.monotonic())
+        options: dict[str, Any] = {} if left == NEVER else {"timeout": max(left, 0.001)}
+        if call.sink is not None:
+            options["sink"] = call.sink
+        request, canonical, to_sign, _ = signed
+        service = SERVICE_IDS.get(call.signing.get("service", ""), "unsigned")
+        form = "%s, %s signed:\n%s\n%s\n%r"
+        call.log(form, service, call.operation, canonical, to_sign, request)
+        response = self.transport(request, **options)
+        if response.status >= 300:
+            body = response.body
+            for text in call.hidden():  # already here: an error may quote no more than a part
+                body = body.replace(text.encode(), b"(hidden)")
+            response = response._replace(body=body)
+        call.log("answer: %r %s", response, tuple(shown_headers(response.headers)))
+        return response
+
+    def _timing(
+        self, call: Call, response: Response, sent_at: float, used_skew: float
+    ) -> dict[str, Any]:
+        """What the answer says about the clocks; the next signature uses it."""
+        headers, received_at = response_metadata(response)["HTTPHeaders"], self.clock()
+        server_time = http_date(headers.get("date"))
+        skew = clock_skew(headers, sent_at, received_at)
+        if skew is not None and call.credentials:  # IMDS and the like have this machine's clock
+            self.skew, call.time_off = skew, skew - used_skew
+        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
+
+    def _retry_kind(self, call: Call, error: ClientError | TransportError) -> str | None:
+        """The row of RETRIES to go by; None if the error is final.
+
+        Credentials that expired are renewed, once in a call, and then tried. A clock that is
+        found wrong again in the same call is paid for.
+        """
+        *before, code = [entry["Outcome"] for entry in call.attempts]
+        kind = retry_kind(error, skew=call.time_off, retry_sent=call.retry_sent)
+        if isinstance(error, TransportError):
+            error.sent = call.sent  # by this attempt or one before
+        if kind == "throttle" and not call.retry_throttled or call.is_near and not call.sent:
+            kind = None
+        if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
+            kind = "transient"
+        if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
+            refused = call.credentials
+            try:
+                call.credentials = call.get_credentials(call.deadline, refused)
+            except Exception as failure:  # what the service said is the better error to raise
+                call.log("no other credentials: %s", type(failure).__name__)
+            kind = kind if call.credentials == refused else "corrected"
+        return kind
+
+
 @lru_cache(maxsize=16)  # many signatures are made within one second
 def amz_date(seconds: float) -> str:
     """Epoch seconds as a signature has them, "20150830T123600Z"."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
-def ask_on_terminal(question: str) -> str:
-    """What somebody types; raises CredentialsError when nobody can."""
-    if not (sys.stdin and sys.stdin.isatty()):
-        raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
-    from getpass import getpass
+def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
+    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    agent = f"smasync/{__version__} ua/2.1 os/{sys.platform} lang/python#{version}"
+    agent += f" md/impl#{sys.implementation.name} api/sagemakerruntime"
+    usual = frozenset("!#$%&'*+-.^_`|~")
+    for name, text in (("exec-env", environ.get("AWS_EXECUTION_ENV")), ("app", app_id)):
+        plain = [c if c in usual or (c.isascii() and c.isalnum()) else "-" for c in text or ""]
+        agent += f" {name}/{''.join(plain)}" if text else ""
+    return agent
 
-    return getpass(question).strip()
+
+def logger(level: int = DEBUG) -> Logger | None:
+    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
+    logging = sys.modules.get("logging")
+    found: Logger | None = logging.getLogger("smasync") if logging else None
+    return found if found and found.isEnabledFor(level) else None
 
 
-class Lookup:
-    """What a provider may use; `direct` is a transport without proxies, `old` what is renewed.
+# --- 10. Credentials ---------------------------------------------------------
+# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
+# a method that returns Credentials, or None if it is not configured, or raises if it is but does
+# not work. That ends the search: a key from another place than the configured one is worse than
+# none. Where does the key come from? Read CHAIN, and for a profile PROFILE_PROVIDERS.
+# https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
-    `values` is what is asked, the environment or a profile, and `where` what errors call it.
-    `path` has the profile's name, after those whose source it is.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        region: str | None,
-        transport: Transport,
-        direct: Transport,
-        clock: Callable[[], float] = system_clock,
-        sleep: Callable[[float], object] = time.sleep,
-        random: Callable[[], float] = random_fraction,
-        prompt: Callable[[str], str] = ask_on_terminal,
-        old: Credentials | None = None,
-    ) -> None:
-        self.settings, self.region, self.old = settings, region, old
-        self.transport, self.direct, self.prompt = transport, direct, prompt
-        self.clock, self.sleep, self.random = clock, sleep, random
-        self.values, self.where = settings.environ, "the environment"
-        self.path: tuple[str, ...] = ()
-
-    def within(self, profile_name: str) -> Lookup:
-        """The same for a profile."""
-        from copy import copy
-
-        inner = copy(self)
-        inner.values = self.settings.profiles.get(profile_name, {})
-        inner.where, inner.path = f"profile {profile_name!r}", (*self.path, profile_name)
-        return inner
+ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
+MANDATORY_SECONDS = 10 * 60  # before the end: all calls wait for it, and failure is raised
+SERVICE_TIMEOUT_SECONDS, PROCESS_TIMEOUT_SECONDS = 20.0, 60.0  # the former for STS and SSO
+CONTAINER_TIMEOUT_SECONDS, METADATA_ATTEMPTS = 2.0, 3  # botocore's
+CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
+CONTAINER_HOSTS = NEVER_PROXIED.replace("[", "").replace("]", "").split(",")
+IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+PROFILE_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+ENVIRONMENT_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+                    "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")  # fmt: skip
+ANSWER_KEYS = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "AccountId")
+ROLE_PARAMETERS = (
+    # of AssumeRole, and its key in a profile
+    ("RoleArn", "role_arn"), ("RoleSessionName", "role_session_name"),
+    ("ExternalId", "external_id"), ("DurationSeconds", "duration_seconds"),
+    ("SerialNumber", "mfa_serial"),
+)  # fmt: skip
 
 
 def resolve_credentials(
-    profile_name: str | None = None,
-    *,
-    region_name: str | None = None,
-    environ: Mapping[str, str] | None = None,
-    transport: Transport | None = None,
+    profile_name: str | None = None, *, region_name: str | None = None,
+    environ: Mapping[str, str] | None = None, transport: Transport | None = None,
     clock: Callable[[], float] | None = None,
-) -> Credentials:
+) -> Credentials:  # fmt: skip
     """The first credentials in the chain; raises CredentialsError, with what each provider found.
 
     A profile named here, in code, is asked instead of the environment. The region is for STS.
     """
     settings = Settings(environment(environ), profile_name, region=region_name)
-    ways = transports(settings, transport)
+    own = UrllibTransport(ca_bundle=settings.get("ca_bundle"), environ=settings.environ)
+    sender = Sender(transport or own, settings.environ, clock=clock or system_clock)
     try:
-        lookup = Lookup(settings, settings.get("region"), *ways, clock or system_clock)
-        return first_in_chain(lookup)
+        return CredentialChain(settings, sender).get()
     finally:
-        close_all(ways)
+        own.close()
 
 
-def first_in_chain(lookup: Lookup) -> Credentials:
-    """The first credentials that a provider has; its name becomes their source in the settings."""
-    tried: list[tuple[str, str]] = []
-    settings = lookup.settings
-    profile = f"profile {settings.profile_name!r} in {settings.files}: "
-    for name, provider, nothing in PROVIDERS:
-        if settings.named_in_code and provider in (_from_environment, _web_identity):
-            tried.append((name, "passed over, since a profile is named in code"))
-            continue
-        where = profile if name == "profile" else ""
+class CredentialChain:
+    """The credentials of a client, loaded once, and again ahead of their end. Thread-safe.
+
+    One thread at a time loads, `given` or the first that a provider has. Providers look into the
+    environment, or `within` a profile, whose name is in `path` after those whose source it is.
+    """
+
+    current: Credentials | None = None
+    deadline = NEVER  # of the requests of a load
+    path: tuple[str, ...] = ()
+    where, profile = "the environment", dict[str, str]()
+
+    def __init__(
+        self, settings: Settings, sender: Sender, prompt: Callable[[str], str] | None = None,
+        given: Callable[[], Credentials] | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.environ, self.sources = settings, settings.environ, settings.sources
+        self.region, self.sender, self.prompt = settings.get("region"), sender, prompt
+        self.given, self.lock = given, Lock()
+
+    def get(self, deadline: float = NEVER, refused: Credentials | None = None) -> Credentials:
+        """Current credentials, others than those that were refused; raises what loading raises."""
+        current, clock = self.current, self.sender.clock
+        if current is None or current == refused:
+            return self.renewed(current, deadline)
+        left = (current.expires_at or NEVER) - clock()
+        is_being_renewed = self.lock.locked()  # by another thread
+        if left > (MANDATORY_SECONDS if is_being_renewed else ADVISORY_SECONDS):
+            return current
         try:
-            found = provider(lookup)
+            return self.renewed(current, deadline)
+        except Exception:  # whatever a caller's function raises
+            if left <= MANDATORY_SECONDS:
+                raise
+            return current
+
+    def renewed(self, old: Credentials | None, deadline: float) -> Credentials:
+        """Others than the old ones, which another thread may have loaded meanwhile."""
+        left = -1 if deadline == NEVER else max(deadline - self.sender.monotonic(), 0)
+        if not self.lock.acquire(timeout=left):
+            text = "another thread loads credentials, and the time limit of the call is over"
+            raise TransportError(text, kind="timeout", sent=False)
+        try:
+            if self.current is None or self.current == old:
+                self.deadline = deadline
+                loaded = self.given() if self.given else self.load()
+                if not isinstance(loaded, Credentials):
+                    kind = type(loaded).__name__
+                    raise CredentialsError(f"credentials: got {kind} instead of Credentials")
+                self.current = loaded
+            return self.current
+        finally:
+            self.lock.release()
+
+    def load(self) -> Credentials:
+        """The first credentials that a provider has, by the files as they are now."""
+        known, tried = self.settings, []
+        self.settings = settings = Settings(self.environ, known.profile_in_code, **known.arguments)
+        in_profile = f"profile {settings.profile_name!r} in {settings.files}: "
+        for name, provider, nothing in CHAIN:
+            where = in_profile if name == PROFILE else ""
+            if settings.profile_in_code and name in ("environment", "web identity"):
+                tried.append((name, "passed over, since a profile is named in code"))
+                continue
+            try:
+                found = provider(self)
+                if found and (found.expires_at or NEVER) <= self.sender.clock():
+                    raise CredentialsError("the credentials handed out have expired already")
+            except Error as error:
+                tried.append((name, f"{where}{error}"))
+                raise CredentialsError(f"{name}: {where}{error}", tried=tried) from error
             if found:
-                unexpired(found, lookup.clock)
-                settings.sources["credentials"] = name
+                self.sources["credentials"] = name
                 return found
-        except Error as error:
-            tried.append((name, f"{where}{error}"))
-            raise CredentialsError(f"{name}: {where}{error}", tried=tried) from error
-        tried.append((name, where + nothing))
-    listed = "".join(f"\n- {name}: {what}" for name, what in tried)
-    raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+            tried.append((name, where + nothing))
+        tried += [("shared files", reason) for reason in settings.unread]
+        listed = "".join(f"\n- {name}: {what}" for name, what in tried)
+        raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
+
+    def within(self, name: str) -> CredentialChain:
+        """The same for a profile."""
+        from copy import copy
+
+        inner = copy(self)
+        inner.path, inner.where = (*self.path, name), f"profile {name!r}"
+        inner.profile = self.settings.profiles.get(name, {})
+        return inner
+
+    def from_environment(self) -> Credentials | None:
+        return key_pair(self.environ, ENVIRONMENT_KEYS, "the environment")
+
+    def from_profile(self) -> Credentials | None:
+        """What the chosen profile leads to, or the one that this is within."""
+        inner = self if self.path else self.within(self.settings.profile_name)
+        return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
+
+    def assumed_role(self) -> Credentials | None:
+        """The role `role_arn`, assumed with the credentials of another profile or provider."""
+        profile, where = self.profile, self.where
+        source, kind = profile.get("source_profile"), profile.get("credential_source")
+        is_web = "web_identity_token_file" in profile and not source and not kind
+        if not profile.get("role_arn") or is_web:
+            return None
+        if source and not kind:
+            inner, shown = self.within(source), " -> ".join((*self.path, source))
+            if source not in self.settings.profiles:
+                files = self.settings.files
+                raise CredentialsError(f"source_profile {source!r} is not in {files} ({shown})")
+            base = inner.static_keys()  # which come first in a source
+            if source in self.path and not base:
+                raise CredentialsError(f"the source profiles go round in a circle: {shown}")
+            base = base or inner.from_profile()
+        elif kind in CREDENTIAL_SOURCES and not source:
+            base = CREDENTIAL_SOURCES[kind](self)
+        else:
+            either = f"either source_profile or credential_source: {', '.join(CREDENTIAL_SOURCES)}"
+            raise CredentialsError(f"{where} has role_arn; beside it goes {either}")
+        if not base:
+            raise CredentialsError(f"{where}: {source or kind} has no credentials")
+        form = {name: profile.get(key) for name, key in ROLE_PARAMETERS}
+        if form["SerialNumber"]:
+            from getpass import getpass
+
+            question = f"MFA code for {form['SerialNumber']}: "
+            if not self.prompt and not (sys.stdin and sys.stdin.isatty()):
+                raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
+            form["TokenCode"] = (self.prompt or getpass)(question)
+        return self.ask_sts("AssumeRole", form, base)
+
+    def web_identity(self) -> Credentials | None:
+        """The role for an OpenID Connect token in a file, of a profile or as EKS sets it."""
+        names, values = ["web_identity_token_file", "role_arn", "role_session_name"], self.profile
+        if not self.path:
+            names, values = [f"AWS_{name.upper()}" for name in names], dict(self.environ)
+        file, role_arn, session_name = (values.get(name) for name in names)
+        if not file:
+            return None
+        if not role_arn:
+            raise CredentialsError(f"{self.where} has {names[0]} but no {names[1]}; set both")
+        token = token_in(file)
+        form = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
+        return self.ask_sts("AssumeRoleWithWebIdentity", form, None)
+
+    def ask_sts(
+        self, action: str, form: dict[str, str | None], base: Credentials | None
+    ) -> Credentials:
+        """The credentials of a role, asked for with those of `base`, or unsigned.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+        """
+        from urllib.parse import urlencode
+
+        form = {"Action": action, "Version": "2011-06-15", **form}
+        form["RoleSessionName"] = form["RoleSessionName"] or f"smasync-{self.sender.clock():.0f}"
+        body = urlencode([pair for pair in form.items() if pair[1]]).encode()
+        kind = "application/x-www-form-urlencoded; charset=utf-8"
+        headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
+        request = Request("POST", self.settings.endpoint("sts", self.region) + "/", headers, body)
+        signing, secrets = {"region": self.region, "service": "sts"}, form.get("WebIdentityToken")
+        options: dict[str, Any] = {"signing": signing, "secrets": (secrets or "",)}
+        answer = self.ask(action, request, get_credentials=lambda *_: base, **options)
+        return credentials_in(answer, f"the answer to {action}")
+
+    def static_keys(self) -> Credentials | None:
+        """Keys that stand in a file, all from the same one, the credentials file first."""
+        found = None
+        for which in ("credentials", "config"):
+            where = f"{self.where} in {shared_file_path(which, self.environ)}"
+            keys = self.settings.shared[which].get(self.path[-1], {})
+            found = found or key_pair(keys, PROFILE_KEYS, where)
+        return found
+
+    def sso(self) -> Credentials | None:
+        """A role for the token that `aws sso login` left behind; only the AWS CLI renews that."""
+        profile, sections = self.profile, self.settings.profiles
+        session = profile.get("sso_session")
+        if not session and not profile.get("sso_start_url"):
+            return None
+        if session and f"sso-session {session}" not in sections:
+            raise CredentialsError(f"{self.where}: there is no section [sso-session {session}]")
+        profile = {**profile, **sections.get(f"sso-session {session}", {})}
+        needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
+        missing = [key for key in needed if not profile.get(key)]
+        if missing:
+            raise CredentialsError(f"{self.where} is for SSO but lacks {', '.join(missing)}")
+        start_url, region, account, role = (profile[key] for key in needed)
+        check_region(region, f"{self.where}: sso_region")
+        url = self.settings.endpoint("sso", region) + "/federation/credentials"
+        url += f"?role_name={uri_encode(role)}&account_id={uri_encode(account)}"
+        try:
+            headers = (("x-amz-sso_bearer_token", self.sso_token(session or start_url)),)
+            answer = self.ask("SSO GetRoleCredentials", Request("GET", url, headers))
+        except (CredentialsError, ClientError) as error:
+            if isinstance(error, ClientError) and error.status != 401:
+                raise
+            raise CredentialsError(f"{error}; {SSO_ADVICE.format(self.path[-1])}") from error
+        return credentials_in(answer, "the SSO portal's answer")
+
+    def sso_token(self, key: str) -> str:
+        """The access token in the AWS CLI's cache, which is by session or start URL."""
+        from hashlib import sha1
+
+        file = sha1(key.encode(), usedforsecurity=False).hexdigest() + ".json"
+        path = os.path.join(home_of(self.environ), ".aws", "sso", "cache", file)
+        try:
+            cached = json_object(read_text_file(path).encode()) or {}
+        except OSError:
+            cached = {}
+        token, expires = cached.get("accessToken"), cached.get("expiresAt")
+        if not isinstance(token, str) or not isinstance(expires, str):
+            raise CredentialsError(f"no SSO token in {path}")
+        if (epoch(expires) or 0.0) <= self.sender.clock():
+            raise CredentialsError(f"the SSO token in {path} expired at {expires}")
+        return checked_key(f"the SSO token in {path}", token)
+
+    def process(self) -> Credentials | None:
+        """What the program `credential_process` prints; it is run without a shell."""
+        what, command = (
+            f"credential_process of {self.where}",
+            self.profile.get("credential_process"),
+        )
+        if not command:
+            return None
+        import shlex
+        import subprocess
+
+        try:
+            done = subprocess.run(
+                command if os.name == "nt" else shlex.split(command),  # Windows splits it itself
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=PROCESS_TIMEOUT_SECONDS,
+                env=self.environ,
+            )  # fmt: skip
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            raise CredentialsError(f"{what}: cannot be run: {error}") from None
+        if done.returncode or (json_object(done.stdout) or {}).get("Version") != 1:
+            said, status = done.stderr.decode("utf-8", "replace").strip()[:1000], done.returncode
+            wrong = f"ended with status {status}, without JSON of Version 1 on its stdout"
+            raise CredentialsError(f"{what}: {wrong}: {said}")
+        return credentials_in(done.stdout, what)
+
+    def container(self) -> Credentials | None:
+        """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment.
+
+        The token never goes unencrypted to an unknown host.
+        """
+        relative = self.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or ""
+        name = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+        url = CONTAINER_URL + relative if relative else self.environ.get(name) or ""
+        if not url:
+            return None
+        if not is_visible(url) or (relative and relative[0] != "/"):
+            raise CredentialsError(f"{name}, or …_RELATIVE_URI, which begins with /: is malformed")
+        host, _ = host_and_port(split_url(check_endpoint_url(url.partition("?")[0], name))[0], 0)
+        if not url.startswith("https:") and host not in CONTAINER_HOSTS:
+            raise CredentialsError(f"{name}: {host[:80]!r} is neither https nor this machine")
+        name = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+        file, token = self.environ.get(f"{name}_FILE"), self.environ.get(name) or ""
+        token = token_in(file) if file else token
+        if not token.isascii() or not token.isprintable():
+            raise CredentialsError(f"{name} has a line break or the like")
+        headers: Headers = (("Authorization", token),) if token else ()
+        request = Request("GET", url, (("Accept", "application/json"), *headers))
+        answer = self.ask("container credentials", request, near=CONTAINER_TIMEOUT_SECONDS)
+        return credentials_in(answer, "the container endpoint's answer")
+
+    def imds(self) -> Credentials | None:
+        """The role of the EC2 instance, by IMDSv2; None if there is none, or no IMDS."""
+        settings, setting, step = self.settings, "ec2_metadata_service_endpoint", "IMDSv2 token"
+        if settings.get_flag("ec2_metadata_disabled"):
+            return None
+        mode = settings.get(f"{setting}_mode") or "IPv4"
+        url = settings.get(setting) or IMDS_URLS.get(mode.lower(), "")
+        url = check_endpoint_url(url, f"{setting} (mode {mode!r})")
+        headers: Headers = (
+            ("x-aws-ec2-metadata-token-ttl-seconds", "21600"),
+            ("Content-Length", "0"),
+        )
+        try:
+            answer = self.ask(step, Request("PUT", url + "/latest/api/token", headers), near=1)
+            token = checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
+            headers, step = (("x-aws-ec2-metadata-token", token),), "IMDS role"
+            url += "/latest/meta-data/iam/security-credentials/"
+            answer = self.ask(step, Request("GET", url, headers), near=1)
+            url += uri_encode(answer.strip().split(b"\n")[0])
+            answer = self.ask("IMDS", Request("GET", url, headers), near=1)
+        except TransportError as error:
+            if error.sent:
+                raise
+            return None  # nothing is there: this is no EC2 instance
+        except ClientError as error:
+            if step == "IMDS role" and error.status == 404:
+                return None  # the instance has none
+            advice = IMDS_ADVICE if error.status in (403, 404, 405) else ""
+            raise CredentialsError(f"{error}{advice}") from error
+        return credentials_in(answer, "IMDS's answer")
+
+    def ask(self, operation: str, request: Request, near: float = 0, **options: Any) -> bytes:
+        """The body of an answer; `near`: the seconds of an attempt, for what is on this machine.
+
+        The settings, which are named after IMDS, can give it more time and attempts.
+        """
+        options = {"deadline": self.deadline, "timeout": SERVICE_TIMEOUT_SECONDS, **options}
+        if near:
+            seconds = self.settings.get_count("metadata_service_timeout", 1)
+            count = self.settings.get_count("metadata_service_num_attempts", 1)
+            options.update(timeout=max(near, seconds), max_attempts=max(METADATA_ATTEMPTS, count))
+        call = Call(operation, request, service_answer, is_near=near > 0, **options)
+        body: bytes = self.sender.send(call)["Body"]
+        return body
 
 
-def unexpired(credentials: Credentials, clock: Callable[[], float]) -> Credentials:
-    """The credentials, which may have no end; raises CredentialsError when they are past it."""
-    if credentials.expires_at is not None and credentials.expires_at <= clock():
-        raise CredentialsError("the credentials handed out have expired already")
-    return credentials
+CREDENTIAL_SOURCES: dict[str, Provider] = {
+    "Environment": CredentialChain.from_environment,
+    "Ec2InstanceMetadata": CredentialChain.imds,
+    "EcsContainer": CredentialChain.container,
+}
+PROFILE_PROVIDERS: tuple[Provider, ...] = (
+    CredentialChain.assumed_role, CredentialChain.web_identity, CredentialChain.sso,
+    CredentialChain.static_keys, CredentialChain.process,
+)  # fmt: skip
+CHAIN: tuple[tuple[str, Provider, str], ...] = (
+    # name, provider, what it means if there is nothing
+    ("environment", CredentialChain.from_environment, "there is no AWS_ACCESS_KEY_ID"),
+    ("web identity", CredentialChain.web_identity, "there is no AWS_WEB_IDENTITY_TOKEN_FILE"),
+    ("profile", CredentialChain.from_profile,
+     "it has no role_arn, aws_access_key_id, sso_session or credential_process"),
+    ("container", CredentialChain.container,
+     "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
+    ("instance metadata", CredentialChain.imds, "AWS_EC2_METADATA_DISABLED is true, or nothing is "
+     "at 169.254.169.254, or the instance has no role"),
+)  # fmt: skip
+SSO_ADVICE = (
+    "run: aws sso login --profile {0}; or set, in another profile, what renews by itself: "
+    "credential_process = aws configure export-credentials --format process --profile {0}"
+)
+IMDS_ADVICE = (
+    "; it is disabled, or has no version 2 (IMDSv2), the only one used here: look for a proxy, or "
+    "an emulation that has version 1 alone"
+)
 
 
-def _from_environment(lookup: Lookup) -> Credentials | None:
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-             "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")  # fmt: skip
-    return _key_pair(lookup.settings.environ, names, "the environment")
-
-
-def _key_pair(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> Credentials | None:
+def key_pair(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> Credentials | None:
     """Credentials from some of `names`: key id, secret, and perhaps token, expiry, account.
 
-    None when there is neither key.
+    None if there is neither key.
     """
-    key_id, secret, token, *more = (values.get(name) or None for name in names)
-    expiry, account = more or (None, None)
+    key_id, secret, token, expiry, account, *_ = (
+        *(values.get(n) or None for n in names),
+        None,
+        None,
+    )
     if not key_id and not secret:
         return None
     if not key_id or not secret:
         there, missing = names[:2] if key_id else names[1::-1]
         raise CredentialsError(f"{where} has {there} but no {missing}; it takes both")
+    for name, text in zip(names, (key_id, secret, token)):
+        if str(text)[0] in "'\"":
+            raise CredentialsError(f"{where}: {name} has quotes around it; take them away")
     try:
         return Credentials(key_id, secret, token, epoch(expiry), account)
     except CredentialsError as error:
         raise CredentialsError(f"{where}: {error}") from None
 
 
-def credentials_in(answer: bytes, where: str, account: str | None = None) -> Credentials:
+def service_answer(response: Response) -> dict[str, Any]:
+    """ResponseMetadata and Body, which is bytes; raises ClientError, TransportError."""
+    if not 200 <= response.status < 300:
+        raise client_error(response, json_object(response.body) or xml_fields(response.body), "")
+    if not response.complete:
+        raise TransportError("the answer was cut short", kind="closed")
+    return {"ResponseMetadata": response_metadata(response), "Body": response.body}
+
+
+def credentials_in(answer: bytes, where: str) -> Credentials:
     """Credentials in an answer. All services call the five alike, but for case and "Token"."""
     fields: Any = json_object(answer) or xml_fields(answer)
     fields = fields.get("roleCredentials", fields)  # which SSO has around them
@@ -2411,442 +2636,46 @@ def credentials_in(answer: bytes, where: str, account: str | None = None) -> Cre
     found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
     if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
         raise CredentialsError(f"{where} is {str(found['Code'])[:80]!r}")
-    found = {"SessionToken": found.get("Token"), "AccountId": account, **found}
-    names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "AccountId")
-    credentials = _key_pair(found, names, where)
+    found = {"SessionToken": found.get("Token"), **found}
+    credentials = key_pair(found, ANSWER_KEYS, where)
     if credentials is None:
         raise CredentialsError(f"{where} has no AccessKeyId and no SecretAccessKey")
     return credentials
 
 
 def epoch(text: object) -> float | None:
-    """Epoch seconds of an ISO 8601 time, or of SSO's number of milliseconds; None for none.
+    """Epoch seconds of an RFC 3339 time, or of SSO's number of milliseconds; None for none.
 
-    >>> epoch("2015-08-30T12:36:00Z")
-    1440938160.0
+    >>> epoch("2015-08-30T12:36:00Z"), epoch("2015-08-30 12:36:00.5+00:00")
+    (1440938160.0, 1440938160.0)
     """
     import re
     from datetime import datetime
 
-    if not text:
-        return None
-    if isinstance(text, (int, float)) and 0 < text < 1e15:
-        return text / 1000
-    form = r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(Z|UTC|[+-]\d\d:?\d\d)?"
+    if not text or isinstance(text, (int, float)):
+        return text / 1000 if text else None  # type: ignore[operator]
+    form = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d{1,9})?([Zz]|UTC|[+-]\d\d:?\d\d)?"
     found = re.fullmatch(form, str(text), re.ASCII)
-    moment, zone = found.groups("Z") if found else ("", "")
-    try:  # fromisoformat knows offsets and fractions of any length from Python 3.11 on only
-        moment += zone.replace("UTC", "Z")
-        return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    date, clock, zone = found.groups("Z") if found else ("", "", "")
+    try:  # fromisoformat knows all of this from Python 3.11 on only
+        moment = f"{date} {clock} {zone.upper().replace('UTC', 'Z')}"
+        return datetime.strptime(moment, "%Y-%m-%d %H:%M:%S %z").timestamp()
     except (ValueError, OverflowError):
-        wrong = f"the expiration {str(text)[:40]!r} is not an ISO 8601 time"
+        wrong = f"the expiration {str(text)[:40]!r} is not an RFC 3339 time"
         raise CredentialsError(wrong) from None
 
 
-def _web_identity(lookup: Lookup) -> Credentials | None:
-    """The role for an OpenID Connect token in a file, of a profile or as EKS sets it."""
-    names = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME"]
-    if lookup.path:  # a profile calls them alike
-        names = [name[len("AWS_") :].lower() for name in names]
-    file, role_arn, session_name = (lookup.values.get(name) for name in names)
-    if not file:
-        return None
-    if not role_arn:
-        raise CredentialsError(f"{lookup.where} has {names[0]} but no {names[1]}; set both")
-    token = _token_in(file)
-    form = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
-    return _ask_sts(lookup, "AssumeRoleWithWebIdentity", form)
-
-
-def _token_in(path: str) -> str:
+def token_in(path: str) -> str:
     """The token in a file, which is read anew each time, since it changes."""
-    text = read_text_file(path)
-    if text is None:
-        raise CredentialsError(f"{path}: there is no such token file")
-    return checked_key(f"the token in {path}", text.rstrip("\r\n"))
-
-
-def _from_profile(lookup: Lookup) -> Credentials | None:
-    """What a profile leads to: the chosen one, or the one that `lookup` is already within."""
-    inner = lookup if lookup.path else lookup.within(lookup.settings.profile_name)
-    return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
-
-
-def _assumed_role(lookup: Lookup) -> Credentials | None:
-    """The role `role_arn`, assumed with the credentials of another profile or provider."""
-    profile, where = lookup.values, lookup.where
-    source, kind = profile.get("source_profile"), profile.get("credential_source")
-    if not profile.get("role_arn"):
-        return None
-    if profile.get("web_identity_token_file") and not source and not kind:
-        return None  # _web_identity is for that
-    if source and not kind:
-        base: Credentials | None = _from_source(lookup, source)
-    elif kind in CREDENTIAL_SOURCES and not source:
-        base = CREDENTIAL_SOURCES[kind](lookup)
-    else:
-        raise CredentialsError(
-            f"{where} has role_arn; beside it goes either source_profile or credential_source, "
-            f"the latter one of {', '.join(CREDENTIAL_SOURCES)}"
-        )
-    if not base:
-        raise CredentialsError(f"{where}: credential_source {kind} has no credentials")
-    form = {name: profile.get(key) for name, key in ROLE_PARAMETERS.items()}
-    if form["SerialNumber"]:
-        form["TokenCode"] = code = lookup.prompt(f"MFA code for {form['SerialNumber']}: ")
-        if not (code.isascii() and code.isdigit()):
-            raise CredentialsError(f"{where}: an MFA code is made of digits")
-    return _ask_sts(lookup, "AssumeRole", form, base)
-
-
-def _from_source(lookup: Lookup, name: str) -> Credentials:
-    """What the profile leads to that a role names as its source; its own keys come first."""
-    inner, settings = lookup.within(name), lookup.settings
-    path = " -> ".join(inner.path)
-    if name not in settings.profiles:
-        raise CredentialsError(f"source_profile {name!r} is not in {settings.files} ({path})")
-    static = _static_keys(inner)
-    if name in lookup.path and not static:
-        raise CredentialsError(f"the source profiles go round in a circle: {path}")
-    found = static or _from_profile(inner)
-    if not found:
-        raise CredentialsError(f"source_profile {name!r} has no credentials ({path})")
-    return found
-
-
-def _ask_sts(
-    lookup: Lookup, action: str, form: dict[str, str | None], base: Credentials | None = None
-) -> Credentials:
-    """The credentials of a role, asked for with those of `base`, or unsigned.
-
-    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-    """
-    from urllib.parse import urlencode
-
-    form = {"Action": action, "Version": "2011-06-15", **form}
-    form["RoleSessionName"] = form["RoleSessionName"] or f"smasync-{lookup.clock():.0f}"
-    body = urlencode([pair for pair in form.items() if pair[1]]).encode()
-    kind = "application/x-www-form-urlencoded; charset=utf-8"
-    headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
-    request = Request("POST", lookup.settings.endpoint("sts", lookup.region) + "/", headers, body)
-    if base:
-        timestamp, region = amz_date(int(lookup.clock())), str(lookup.region)
-        signed = sign(request, base, region=region, service="sts", timestamp=timestamp)
-        request = signed.request
-    answer = _ask(lookup, request, action, secret=form.get("WebIdentityToken") or "")
-    account = "".join(str(form["RoleArn"]).split(":")[4:5])
-    return credentials_in(answer, f"the answer to {action}", account)
-
-
-def _static_keys(lookup: Lookup) -> Credentials | None:
-    """Keys that stand in a file, all from the same one, the credentials file first."""
-    settings, found = lookup.settings, None
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-    for which, file in (("credentials", settings.credentials), ("config", settings.config)):
-        where = f"{lookup.where} in {shared_file_path(which, settings.environ)}"
-        found = found or _key_pair(file.get(lookup.path[-1], {}), names, where)
-    return found
-
-
-def _sso(lookup: Lookup) -> Credentials | None:
-    """A role for the token that `aws sso login` left behind; the AWS CLI is to renew that."""
-    settings, profile, where = lookup.settings, lookup.values, lookup.where
-    session = profile.get("sso_session")
-    if not session and not profile.get("sso_start_url"):
-        return None
-    if session and f"sso-session {session}" not in settings.config:
-        raise CredentialsError(f"{where}: there is no section [sso-session {session}]")
-    profile = {**profile, **settings.config.get(f"sso-session {session}", {})}
-    needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
-    missing = [key for key in needed if not profile.get(key)]
-    if missing:
-        raise CredentialsError(f"{where} is for SSO but lacks {', '.join(missing)}")
-    start_url, region, account, role = (profile[key] for key in needed)
-    check_region(region, f"{where}: sso_region")
-    url = settings.endpoint("sso", region) + "/federation/credentials"
-    url += f"?role_name={uri_encode(role)}&account_id={uri_encode(account)}"
     try:
-        token = _sso_token(lookup, session or start_url)
-        request = Request("GET", url, (("x-amz-sso_bearer_token", token),))
-        answer = _ask(lookup, request, "SSO GetRoleCredentials")
-    except (CredentialsError, ConfigurationError, ClientError) as error:
-        if isinstance(error, ClientError) and error.status != 401:
-            raise
-        login = f"aws sso login --profile {lookup.path[-1]}"
-        raise CredentialsError(f"{error}; run: {login}") from error
-    return credentials_in(answer, "the SSO portal's answer", account)
-
-
-def _sso_token(lookup: Lookup, key: str) -> str:
-    """The access token in the AWS CLI's cache, which is by session or start URL."""
-    from hashlib import sha1
-
-    home = home_of(lookup.settings.environ)
-    file = sha1(key.encode(), usedforsecurity=False).hexdigest() + ".json"
-    path = os.path.join(home, ".aws", "sso", "cache", file)
-    cached = json_object((read_text_file(path) or "").encode() if home else b"") or {}
-    token, expires = cached.get("accessToken"), cached.get("expiresAt")
-    if not isinstance(token, str) or not isinstance(expires, str):
-        raise CredentialsError(f"no SSO token in {path}")
-    if (epoch(expires) or 0.0) <= lookup.clock():
-        raise CredentialsError(f"the SSO token in {path} expired at {expires}")
-    return checked_key(f"the SSO token in {path}", token)
-
-
-def _process(lookup: Lookup) -> Credentials | None:
-    """What the program `credential_process` prints; it is run without a shell."""
-    command = lookup.values.get("credential_process")
-    if not command:
-        return None
-    import shlex
-    import subprocess
-
-    what = f"credential_process of {lookup.where}"
-    try:
-        done = subprocess.run(
-            shlex.split(command, posix=os.name == "posix"),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROCESS_TIMEOUT_SECONDS,
-            env=lookup.settings.environ,
-        )
-    except subprocess.TimeoutExpired:
-        raise CredentialsError(f"{what}: no end after {PROCESS_TIMEOUT_SECONDS:.0f} s") from None
+        return checked_key(f"the token in {path}", read_text_file(path).rstrip("\r\n"))
     except (OSError, ValueError) as error:
-        raise CredentialsError(f"{what}: cannot be run: {error}") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()[:1000]
-        raise CredentialsError(f"{what}: ended with status {done.returncode}: {said}")
-    if (json_object(done.stdout) or {}).get("Version") != 1:
-        raise CredentialsError(f"{what}: what it printed is not JSON with Version 1")
-    return credentials_in(done.stdout, what)
+        raise CredentialsError(f"{path}: the token file cannot be read: {error}") from None
 
 
-def _from_container(lookup: Lookup) -> Credentials | None:
-    """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment."""
-    environ = lookup.settings.environ
-    url = _container_url(environ)
-    if not url:
-        return None
-    token = environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
-    if environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
-        token = _token_in(environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
-    if not token.isascii() or not token.isprintable():
-        raise CredentialsError("AWS_CONTAINER_AUTHORIZATION_TOKEN has a line break or the like")
-    headers: Headers = (("Authorization", token),) if token else ()
-    request = Request("GET", url, (("Accept", "application/json"), *headers))
-    answer = _ask(lookup, request, "container credentials", near=True)
-    return credentials_in(answer, "the container endpoint's answer")
-
-
-def _container_url(environ: Mapping[str, str]) -> str:
-    """Where that is, "" for nowhere; the token never goes unencrypted to who knows whom."""
-    relative = environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-    full = environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")
-    if relative and (relative[0] != "/" or not _is_visible(relative)):
-        raise CredentialsError("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI does not begin with /")
-    if relative or not full:
-        return CONTAINER_URL + relative if relative else ""
-    plain = check_endpoint_url(full.partition("?")[0], "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    host = split_url(plain)[0]
-    near = full.startswith("https:") or is_local(host, CONTAINER_HOSTS)
-    if not near or not _is_visible(full):
-        raise CredentialsError(
-            f"AWS_CONTAINER_CREDENTIALS_FULL_URI: {host[:80]!r} is neither https nor this machine"
-        )
-    return full
-
-
-def _is_visible(text: str) -> bool:
-    return text.isascii() and text.isprintable() and " " not in text
-
-
-def _from_imds(lookup: Lookup) -> Credentials | None:
-    """The role of the EC2 instance; while IMDS fails, what it said last stays in use."""
-    settings, last = lookup.settings, lookup.old
-    if settings.get_flag("ec2_metadata_disabled"):
-        return None
-    setting = "ec2_metadata_service_endpoint"
-    mode = settings.get(f"{setting}_mode") or "ipv4"
-    if mode.lower() not in IMDS_URLS:
-        raise ConfigurationError(f"{setting}_mode: {mode!r} is not IPv4 or IPv6")
-    url = check_endpoint_url(settings.get(setting) or IMDS_URLS[mode.lower()], setting)
-    try:
-        last = _imds_role(lookup, url)
-    except (ClientError, TransportError, CredentialsError) as error:
-        if not last and isinstance(error, TransportError) and not error.sent:
-            return None  # nobody there: this is no EC2 instance
-        if not last:
-            raise
-    now = lookup.clock()
-    if not last or last.expires_at is None or last.expires_at > now:
-        return last
-    later = now + ADVISORY_SECONDS + 300 + 300 * lookup.random()
-    keys = (last.access_key_id, last.secret_access_key, last.session_token)
-    return Credentials(*keys, later, last.account_id)
-
-
-def _imds_role(lookup: Lookup, url: str, is_second: bool = False) -> Credentials | None:
-    """The role's credentials; None when the instance has no role."""
-    headers = _imds_token(lookup, url)
-    for path in IMDS_PATHS:
-        try:
-            answer = _ask(lookup, Request("GET", url + path, headers), "IMDS", near=True)
-            name = uri_encode(answer.strip().split(b"\n")[0])
-            answer = _ask(lookup, Request("GET", url + path + name, headers), "IMDS", near=True)
-            return credentials_in(answer, "IMDS's answer")
-        except ClientError as error:
-            if error.status == 401 and not is_second:  # a token may end between two requests
-                return _imds_role(lookup, url, is_second=True)
-            if error.status != 404:
-                raise
-    return None
-
-
-def _imds_token(lookup: Lookup, url: str) -> Headers:
-    """The header with IMDSv2's token; () where only version 1 answers and is not forbidden."""
-    headers = (("x-aws-ec2-metadata-token-ttl-seconds", "21600"), ("Content-Length", "0"))
-    request = Request("PUT", url + "/latest/api/token", headers)
-    try:
-        answer = _ask(lookup, request, "IMDS token", near=True)
-        token = checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
-        return (("x-aws-ec2-metadata-token", token),)
-    except TransportError as error:
-        if error.kind != "timeout" or not error.sent:
-            raise
-    except ClientError as error:
-        if error.status == 403:
-            raise CredentialsError("IMDS is disabled on this instance (HTTP 403)") from error
-        if error.status not in (404, 405):
-            raise
-    if lookup.settings.get_flag("ec2_metadata_v1_disabled"):
-        raise CredentialsError("IMDSv2 does not answer, and ec2_metadata_v1_disabled forbids v1")
-    return ()
-
-
-def _ask(
-    lookup: Lookup, request: Request, operation: str, near: bool = False, secret: str = ""
-) -> bytes:
-    """The body of a service's 2xx answer, tried again as section 5 says.
-
-    Raises TransportError, or ClientError without the `secret` and the hidden headers, which the
-    service may echo. One that is `near` is asked through no proxy, and is there at once or never.
-    """
-    transport = lookup.direct if near else lookup.transport
-    timeout = METADATA_TIMEOUT_SECONDS if near else SERVICE_TIMEOUT_SECONDS
-    hidden = [value for name, value in request.headers if name.lower() in HIDDEN_HEADERS]
-    retry = 0
-    while True:
-        try:
-            response = transport(request, timeout=timeout)
-            if 200 <= response.status < 300 and response.complete:
-                return response.body
-            fields = json_object(response.body) or xml_fields(response.body)
-            raise client_error(response, without_secrets(fields, [secret, *hidden]), operation)
-        except (ClientError, TransportError) as error:
-            kind = retry_kind(error)
-            absent = near and isinstance(error, TransportError) and not error.sent
-            if kind is None or absent or retry == MAX_ATTEMPTS - 1:
-                raise
-        lookup.sleep(backoff(kind, retry, lookup.random()))
-        retry += 1
-
-
-ROLE_PARAMETERS = {
-    # of AssumeRole: key in the profile
-    "RoleArn": "role_arn",
-    "RoleSessionName": "role_session_name",
-    "ExternalId": "external_id",
-    "DurationSeconds": "duration_seconds",
-    "SerialNumber": "mfa_serial",
-}
-CREDENTIAL_SOURCES: dict[str, Callable[[Lookup], Credentials | None]] = {
-    "Environment": _from_environment,
-    "Ec2InstanceMetadata": _from_imds,
-    "EcsContainer": _from_container,
-}
-PROFILE_PROVIDERS: tuple[Callable[[Lookup], Credentials | None], ...] = (
-    _assumed_role, _web_identity, _sso, _static_keys, _process,
-)  # fmt: skip
-PROVIDERS: tuple[tuple[str, Callable[[Lookup], Credentials | None], str], ...] = (
-    # name, provider, what it means when there is nothing
-    ("environment", _from_environment, "there is no AWS_ACCESS_KEY_ID"),
-    ("web identity", _web_identity, "there is no AWS_WEB_IDENTITY_TOKEN_FILE"),
-    ("profile", _from_profile, "it has no role_arn, aws_access_key_id, sso_session or "
-                               "credential_process"),
-    ("container", _from_container, "no AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI"),
-    ("instance metadata", _from_imds, "AWS_EC2_METADATA_DISABLED is true, or nobody is at "
-                                      "169.254.169.254, or the instance has no role"),
-)  # fmt: skip
-
-
-class RenewedCredentials:
-    """Credentials loaded once, and again ahead of their end. Thread-safe, one load at a time."""
-
-    def __init__(self, load: Callable[[], Credentials], clock: Callable[[], float]) -> None:
-        self._load, self._clock = load, clock
-        self.current: Credentials | None = None
-        self._process, self._lock = os.getpid(), Lock()
-
-    def get(self) -> Credentials:
-        """The current credentials; raises what loading raises."""
-        current = self.current
-        if current is None or current.expires_at is None:
-            return current or self._renew(current)
-        left = current.expires_at - self._clock()
-        is_renewed = self._lock.locked()  # by another thread
-        if left > (MANDATORY_SECONDS if is_renewed else ADVISORY_SECONDS):
-            return current
-        try:
-            return self._renew(current)
-        except Exception:  # whatever a caller's function raises
-            if left <= MANDATORY_SECONDS:
-                raise
-            return current
-
-    def replace(self, refused: Credentials) -> bool:
-        """Load anew what the service called expired; whether that made a difference."""
-        return self._renew(refused) != refused
-
-    def _renew(self, old: Credentials | None) -> Credentials:
-        if self._process != os.getpid():  # a fork: the parent's thread never opens our copy
-            self._process, self._lock = os.getpid(), Lock()
-        with self._lock:
-            if self.current is None or self.current == old:
-                loaded = self._load()
-                if not isinstance(loaded, Credentials):
-                    kind = type(loaded).__name__
-                    raise CredentialsError(f"credentials: got {kind} instead of Credentials")
-                self.current = unexpired(loaded, self._clock)
-            return self.current
-
-
-# --- 10. The client ----------------------------------------------------------
+# --- 11. The client ----------------------------------------------------------
 # In: an operation's members. Out: what the service answered, as a plain dict. This is where the
-# sections above are put together: serialize, sign, send, read, and decide whether to do it again.
-
-DEBUG, WARNING = 10, 30  # logging's
-
-
-class _Call:
-    """What all attempts of one operation have in common.
-
-    `sdk_headers` join those of the request, `read` makes the answer of a Response, `signing` are
-    arguments of sign. No attempt begins or goes on after `deadline`. `sink` takes the body of a
-    200 or 206.
-    """
-
-    def __init__(
-        self, operation: str, request: Request, sdk_headers: Headers,
-        read: Callable[[Response], dict[str, Any]], signing: Mapping[str, Any],
-        deadline: float = NEVER, sink: _Download | None = None,
-        retry_sent: bool = True, retry_throttled: bool = True,
-    ) -> None:  # fmt: skip
-        self.operation, self.request, self.sdk_headers = operation, request, sdk_headers
-        self.read, self.signing, self.deadline = read, signing, deadline
-        self.retry_sent, self.retry_throttled = retry_sent, retry_throttled
-        self.skew = 0.0  # that the last attempt was signed with
-        self.options: dict[str, Any] = {} if sink is None else {"sink": sink}  # of the transport
+# sections above are put together, for one region and one set of credentials.
 
 
 class RuntimeClient:
@@ -2861,267 +2690,86 @@ class RuntimeClient:
     exceptions = sys.modules[__name__]  # has the error classes, as boto3's client.exceptions
 
     def __init__(
-        self,
-        region_name: str | None = None,
-        *,
-        profile_name: str | None = None,
+        self, region_name: str | None = None, *, profile_name: str | None = None,
         endpoint_url: str | None = None,
         credentials: Credentials | Callable[[], Credentials] | None = None,
-        aws_access_key_id: str | None = None,
-        aws_secret_access_key: str | None = None,
-        aws_session_token: str | None = None,
-        use_fips_endpoint: bool | None = None,
-        use_dualstack_endpoint: bool | None = None,
-        max_attempts: int | None = None,
+        aws_access_key_id: str | None = None, aws_secret_access_key: str | None = None,
+        aws_session_token: str | None = None, use_fips_endpoint: bool | None = None,
+        use_dualstack_endpoint: bool | None = None, max_attempts: int | None = None,
         connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
-        read_timeout: float = READ_TIMEOUT_SECONDS,
-        verify: str | bool | None = None,
-        parameter_validation: bool = True,
-        retry_sent: bool = True,
-        transport: Transport | None = None,
-        environ: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = system_clock,
-        monotonic: Callable[[], float] = time.monotonic,
+        read_timeout: float = READ_TIMEOUT_SECONDS, verify: str | bool | None = None,
+        parameter_validation: bool = True, retry_sent: bool = True,
+        transport: Transport | None = None, environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = system_clock, monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_fraction,
-        prompt: Callable[[str], str] = ask_on_terminal,
-    ) -> None:
+        prompt: Callable[[str], str] | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings = Settings(
-            environment(environ), profile_name, region=region_name, endpoint_url=endpoint_url,
+            environment(environ), profile_name,
+            region=region_name, endpoint=endpoint_url,
             use_fips_endpoint=use_fips_endpoint, use_dualstack_endpoint=use_dualstack_endpoint,
             max_attempts=max_attempts, ca_bundle=None if verify is True else verify,
         )  # fmt: skip
-        self._resolve(settings)
-        self._clock, self._monotonic, self._sleep, self._random = clock, monotonic, sleep, random
-        self._prompt, self._retry_sent, self._validate = prompt, retry_sent, parameter_validation
-        keys = [aws_access_key_id, aws_secret_access_key, aws_session_token]
-        self._credentials = RenewedCredentials(self._loader(_given(credentials, keys)), clock)
-        self._transport, self._direct = transports(
-            settings, transport,
-            connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
-        )  # fmt: skip
-
-    def _resolve(self, settings: Settings) -> None:
-        """Set what all calls share, but for credentials and connections."""
-        self.sources, self._quota, self._skew = settings.sources, RetryQuota(), 0.0
-        self.region_name = settings.get("region")
-        self._signing = {"region": self.region_name, "service": SIGNING_NAME}
-        self._bucket_regions: dict[str, str] = {}  # for Part III
+        self.sources, self.region_name = settings.sources, settings.get("region")
         self.endpoint_url = settings.endpoint("sagemaker-runtime", self.region_name)
+        self._bucket_regions: dict[str, str] = {}  # for Part III
+        self._retry_sent, self._validate = retry_sent, parameter_validation
         self.max_attempts = settings.get_count("max_attempts", MAX_ATTEMPTS)
-        self._user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
-        digits = os.urandom(10).hex()
-        self._family = f"4{digits[:3]}-a{digits[3:6]}"  # of its calls; 4 and a: made by chance
-        self._count = itertools.count(int(digits[9:], 16))
-        self._in_lambda = bool(settings.environ.get("AWS_LAMBDA_FUNCTION_NAME"))
-
-    def _loader(self, given: Callable[[], Credentials] | None) -> Callable[[], Credentials]:
-        if given is None:
-            return self._load_credentials
-        self.sources["credentials"] = "argument"
-        return given
-
-    def _load_credentials(self) -> Credentials:
-        """The first credentials in the chain, read afresh after the first time."""
-        settings, source = self._settings, self.sources.get("credentials")
-        if source:
-            settings = settings.read_again()
-        old = self._credentials.current if source == "instance metadata" else None
-        credentials = first_in_chain(
-            Lookup(
-                settings, self.region_name, self._transport, self._direct, self._clock,
-                self._sleep, self._random, self._prompt, old,
-            )
+        self._transport = transport or UrllibTransport(
+            connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
+            ca_bundle=settings.get("ca_bundle"), environ=settings.environ,
         )  # fmt: skip
-        self.sources["credentials"] = settings.sources["credentials"]
-        return credentials
+        effects, app_id = (clock, monotonic, sleep, random), settings.get("sdk_ua_app_id")
+        self._sender = Sender(self._transport, settings.environ, app_id, *effects)
+        given = _given(credentials, (aws_access_key_id, aws_secret_access_key, aws_session_token))
+        self._credentials = CredentialChain(settings, self._sender, prompt, given)
+        if given:
+            self.sources["credentials"] = "argument"
 
     def invoke_endpoint_async(
-        self,
-        *,
-        EndpointName: str | None = None,
-        InputLocation: str | None = None,
+        self, /, *, EndpointName: str | None = None, InputLocation: str | None = None,
         Body: bytes | bytearray | memoryview | str | BinaryIO | None = None,
-        ContentType: str | None = None,
-        Accept: str | None = None,
-        CustomAttributes: str | None = None,
-        InferenceId: str | None = None,
-        S3OutputPathExtension: str | None = None,
-        Filename: str | None = None,
-        RequestTTLSeconds: int | None = None,
-        InvocationTimeoutSeconds: int | None = None,
-        **unknown: Any,
-    ) -> dict[str, Any]:
+        ContentType: str | None = None, Accept: str | None = None,
+        CustomAttributes: str | None = None, InferenceId: str | None = None,
+        S3OutputPathExtension: str | None = None, Filename: str | None = None,
+        RequestTTLSeconds: int | None = None, InvocationTimeoutSeconds: int | None = None,
+        timeout: float | None = None, **unknown: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Enqueue one inference and return boto3's dict; the result will be at OutputLocation.
 
-        ResponseMetadata has, beside boto3's RequestId, HTTPStatusCode, HTTPHeaders and
+        `timeout`, in seconds, bounds the whole call: loading credentials, retries and pauses
+        included. ResponseMetadata has, beside boto3's RequestId, HTTPStatusCode, HTTPHeaders and
         RetryAttempts: ServerTime, ResponseAt (epoch seconds, the service's clock and ours),
         ClockSkew (seconds that the service is ahead, or None), and Attempts, one entry an attempt:
         Outcome, Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
-        CredentialsError, TransportError, ClientError.
+        CredentialsError, TransportError (of kind "timeout" at the end of `timeout`), ClientError.
         """
-        members = dict(locals())
-        del members["self"]
-        members.update(members.pop("unknown"))
-        return self._send(self._invocation(members))
+        members = {**locals(), **unknown}
+        del members["self"], members["unknown"], members["timeout"]
+        return self._sender.send(self._invocation(members, timeout))
 
-    def explain(self, **members: Any) -> Signed:
+    def explain(self, /, **members: Any) -> Signed:
         """What invoke_endpoint_async would send first; opens no connection to SageMaker."""
-        call = self._invocation(members)
-        return self._signed(call, self._credentials.get(), self._clock(), 1)
+        call, now = self._invocation(members), self._sender.clock()
+        call.credentials = self._credentials.get()
+        return self._sender.signed(call, now)
 
-    def _invocation(self, members: Mapping[str, Any], invocation: str | None = None) -> _Call:
+    def _invocation(self, members: Mapping[str, Any], timeout: float | None = None) -> Call:
+        deadline = NEVER
+        if timeout is not None:
+            deadline = self._sender.monotonic() + checked_seconds("timeout", timeout)
         request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
-        headers, retry_sent = self._sdk_headers(invocation), self._retry_sent
-        return _Call(
-            OPERATION, request, headers, deserialize, self._signing, retry_sent=retry_sent
-        )
-
-    def _send(self, call: _Call) -> dict[str, Any]:
-        """Send, and send again as section 5 decides, until there is an answer or a final error."""
-        attempts: list[dict[str, Any]] = []
-        cost = 0
-        while True:
-            credentials = self._credentials.get()
-            try:
-                answer = self._attempt(call, credentials, attempts)
-            except (ClientError, TransportError) as error:
-                kind = self._retry_kind(call, error, credentials, attempts)
-                if kind is None:
-                    raise
-                cost, delay = RETRIES[kind][1], self._delay(kind, error, attempts)
-                if self._monotonic() + delay >= call.deadline:
-                    raise
-                self._sleep(delay)
-            else:
-                self._quota.refund(cost)
-                return answer
-
-    def _attempt(
-        self, call: _Call, credentials: Credentials, attempts: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Sign, send and read once; adds to `attempts` how it went."""
-        log, started, sent_at = logger(), self._monotonic(), self._clock()
-        signed = self._signed(call, credentials, sent_at, len(attempts) + 1)
-        if log:
-            canonical = masked(signed.canonical_request, HIDDEN_HEADERS)
-            operation = f"{SERVICE_IDS[call.signing['service']]}, {call.operation}"
-            working = f"{canonical}\n{signed.string_to_sign}"
-            log.debug("%s signed:\n%s\n%r", operation, working, signed.request)
-        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
-        attempts.append(entry)
-        metadata: dict[str, Any] = {"RetryAttempts": len(attempts) - 1, "Attempts": attempts}
-        try:
-            if call.deadline < NEVER:
-                call.options["timeout"] = max(call.deadline - self._monotonic(), 0.001)
-            response = self._transport(signed.request, **call.options)
-            received_at = self._clock()
-            if log:
-                headers = without_secrets(response.headers, secrets_in(credentials))
-                log.debug("answer: %r %s", response, shown_headers(headers))
-            if not 200 <= response.status < 300:
-                raise _refusal(call, response, credentials, signed.canonical_request)
-            answer = call.read(response)
-        except ClientError as error:
-            entry["Outcome"] = error.code
-            metadata.update(self._timing(error.metadata["HTTPHeaders"], sent_at, received_at))
-            error.metadata.update(metadata)
-            raise
-        except TransportError as error:
-            entry["Outcome"], error.metadata = error.kind, metadata
-            error.args = (without_secrets(str(error), secrets_in(credentials)),)
-            raise
-        finally:
-            entry["Seconds"] = self._monotonic() - started
-        entry["Outcome"] = str(response.status)
-        known = answer["ResponseMetadata"]
-        known.update(metadata, **self._timing(known["HTTPHeaders"], sent_at, received_at))
-        return answer
-
-    def _sdk_headers(self, invocation: str | None = None) -> Headers:
-        """What all attempts of a call have beside what says what is wanted.
-
-        The invocation's id is a UUID that no other call has, nor one of a process that is a copy
-        of this one: time, process, family and count. To ask the system for random bytes each time
-        would let go of the interpreter's lock, for which many threads may be waiting.
-        """
-        time, process = int(self._clock() * 1e6) & 0xFFFFFFFF, os.getpid() & 0xFFFF
-        own = f"{time:08x}-{process:04x}-{self._family}-{next(self._count):012x}"
-        trace = trace_header(self._settings.environ) if self._in_lambda else ()
-        return (
-            ("amz-sdk-invocation-id", invocation or own), ("User-Agent", self._user_agent), *trace,
+        signing = {"region": self.region_name, "service": SIGNING_NAME}
+        return Call(
+            OPERATION, request, deserialize, self._credentials.get, signing=signing,
+            deadline=deadline, max_attempts=self.max_attempts, retry_sent=self._retry_sent,
         )  # fmt: skip
-
-    def _signed(self, call: _Call, credentials: Credentials, now: float, attempt: int) -> Signed:
-        """One attempt's request, signed for the time that the service has."""
-        request = call.request
-        counted = ("amz-sdk-request", f"attempt={attempt}; max={self.max_attempts}")
-        headers = (*request.headers, *call.sdk_headers, counted)
-        request = Request(request.method, request.url, headers, request.body)
-        call.skew = self._skew
-        return sign(request, credentials, timestamp=amz_date(int(now + call.skew)), **call.signing)
-
-    def _timing(
-        self, headers: Mapping[str, str], sent_at: float, received_at: float
-    ) -> dict[str, float | None]:
-        """What the answer says about the clocks; the next signature uses it."""
-        skew = clock_skew(headers, sent_at, received_at)
-        if skew is not None:
-            self._skew = skew
-        server_time = http_date(headers.get("date"))
-        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
-
-    def _retry_kind(
-        self, call: _Call, error: ClientError | TransportError, credentials: Credentials,
-        attempts: list[dict[str, Any]],
-    ) -> str | None:  # fmt: skip
-        """The row of RETRIES to go by; None when the error, the attempts or the quota say no.
-
-        Credentials that expired are renewed, once in a call, and then tried. A clock that is
-        found wrong again in the same call is paid for.
-        """
-        skew = error.metadata.get("ClockSkew")
-        off = None if skew is None else skew - call.skew
-        kind = retry_kind(error, skew=off, retry_sent=call.retry_sent)
-        if kind == "throttle" and not call.retry_throttled:
-            return None
-        may = len(attempts) < self.max_attempts
-        *before, code = [entry["Outcome"] for entry in attempts]
-        if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
-            kind = "transient"
-        if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
-            kind = "corrected" if self._renewed(credentials) else kind
-        spent = kind is not None and may and self._quota.spend(RETRIES[kind][1])
-        if kind and not spent and isinstance(error, ClientError):
-            error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
-        return kind if spent else None
-
-    def _renewed(self, refused: Credentials) -> bool:
-        """Whether there are other credentials than those that the service called expired."""
-        try:
-            return self._credentials.replace(refused)
-        except Exception as failure:  # what the service said is the better error to raise
-            log = logger()
-            if log:
-                log.debug("no other credentials: %s", type(failure).__name__)
-            return False
-
-    def _delay(
-        self, kind: str, error: ClientError | TransportError, attempts: list[dict[str, Any]]
-    ) -> float:
-        """Seconds to wait before the next attempt; noted with the last one."""
-        retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
-        delay = backoff(kind, len(attempts) - 1, self._random(), retry_after)
-        attempts[-1]["Delay"] = delay
-        log = logger()
-        if log:
-            outcome = attempts[-1]["Outcome"]
-            log.debug("attempt %d: %s, %s; next in %.3f s", len(attempts), outcome, kind, delay)
-        return delay
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""
-        close_all((self._transport, self._direct))
+        if isinstance(self._transport, UrllibTransport):
+            self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -3131,136 +2779,53 @@ class RuntimeClient:
 
 
 def _given(
-    credentials: Credentials | Callable[[], Credentials] | None, keys: list[str | None]
+    credentials: Credentials | Callable[[], Credentials] | None, keys: tuple[str | None, ...]
 ) -> Callable[[], Credentials] | None:
     """A function that returns the credentials passed to Client, if any were."""
-    names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
     if credentials is not None and any(keys):
         raise ConfigurationError("give either credentials or the three aws_… keys, not both")
-    given = credentials or _key_pair(dict(zip(names, keys)), names, "the call")
+    given = credentials or key_pair(dict(zip(PROFILE_KEYS, keys)), PROFILE_KEYS, "the call")
     if given is None and any(keys):
         raise CredentialsError("the call has aws_session_token but no key pair; add that")
     return given if given is None or callable(given) else lambda: given
 
 
-def trace_header(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    """X-Amzn-Trace-Id, by which Lambda notices functions that call each other without end."""
-    from urllib.parse import quote
-
-    trace = quote(environ.get("_X_AMZN_TRACE_ID") or "", errors="replace", safe="-=;:+&[]{}\"',")
-    return [("X-Amzn-Trace-Id", trace)] if trace else []
-
-
-def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
-    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    facts = [("os", sys.platform), ("lang", f"python#{version}")]
-    facts += [("md", f"impl#{sys.implementation.name}"), ("api", "sagemakerruntime")]
-    facts += [("exec-env", environ.get("AWS_EXECUTION_ENV") or ""), ("app", app_id or "")]
-    usual = frozenset("!#$%&'*+-.^_`|~")
-    plain = [
-        (name, "".join(c if c in usual or (c.isascii() and c.isalnum()) else "-" for c in text))
-        for name, text in facts
-    ]
-    return f"smasync/{__version__} ua/2.1" + "".join(f" {n}/{text}" for n, text in plain if text)
-
-
-def logger(level: int = DEBUG) -> Logger | None:
-    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
-    logging = sys.modules.get("logging")
-    found: Logger | None = logging.getLogger("smasync") if logging else None
-    return found if found and found.isEnabledFor(level) else None
-
-
-def _refusal(
-    call: _Call, response: Response, credentials: Credentials, canonical: str
-) -> ClientError:
-    """The error that the call reads in the response, less secrets; `canonical` is for a hint.
-
-    It does not quote sensitive members either, as do AWS's words about a signature.
-    """
-    secrets = secrets_in(credentials)
-    body = without_secrets(response.body.decode("latin-1"), secrets).encode("latin-1")
-    try:
-        call.read(Response(response.status, response.headers, body, response.complete))
-    except ClientError as refusal:
-        kind, evidence = type(refusal), without_secrets(refusal.response, secrets)
-    hint = mismatch(evidence["Error"], without_secrets(canonical, secrets))
-    for part in (evidence, evidence["Error"]):
-        for name in {"Message", "CanonicalRequest"}.intersection(part):
-            part[name] = without_sensitive(part[name], call.request)
-    return kind(
-        evidence["Error"]["Message"], response=evidence, operation_name=call.operation,
-        hint=hint or HINTS.get(evidence["Error"]["Code"], ""),
-    )  # fmt: skip
-
-
-def without_sensitive(words: str, request: Request) -> Any:
-    """The same without the request's sensitive members: in canonical form, in quotes, or bare."""
-    texts = [text for name, text in request.headers if name.lower() in HIDDEN_HEADERS]
-    if isinstance(request.body, bytes) and request.body:
-        texts.append(request.body.decode("utf-8", "replace"))
-    for text in texts:
-        words = words.replace(f"'{text}'", "<hidden>").replace(f'"{text}"', "<hidden>")
-    return without_secrets(masked(words, HIDDEN_HEADERS), texts)
-
-
-def secrets_in(credentials: Credentials) -> tuple[str, ...]:
-    """What nobody else may see."""
-    return credentials.secret_access_key, credentials.session_token or ""
-
-
-def without_secrets(value: Any, secrets: Iterable[str]) -> Any:
-    """The text, or what has texts in it, less the caller's own secrets: some services echo them.
-
-    Real ones have 16 characters and more; a short one would be found all over the text.
-    """
-    if isinstance(value, dict):
-        return {name: without_secrets(item, secrets) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(without_secrets(item, secrets) for item in value)
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "<hidden>") if len(secret) >= 16 else value
-    return value
-
-
 LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in
-# The client of lambda_handler, which later invocations find again.
-_lambda_client: RuntimeClient | None = None
+lambda_client = lru_cache(None)(lambda: RuntimeClient())  # which later invocations find again
 
 
 def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     """A Lambda function's handler: the event is the members; returns what the operation does.
 
-    Body is base64 when it is a string, and is sent as JSON when it is an object or an array.
-    Region, credentials and all else come from the function's environment. A second before the
-    function's time is over the call ends with an error; when less than two are left, half-way.
+    Body is base64 if it is a string, and is sent as JSON if it is an object or an array. Region,
+    credentials and all else come from the function's environment. A second before the function's
+    time is over the call ends with an error; if less than two are left, half-way.
     """
-    global _lambda_client
-    _lambda_client = client = _lambda_client or RuntimeClient()
-    call = client._invocation(members_in(event))
+    members, timeout = members_in(event), None
     if hasattr(context, "get_remaining_time_in_millis"):
         left = context.get_remaining_time_in_millis() / 1000
-        call.deadline = client._monotonic() + max(left - LAMBDA_MARGIN_SECONDS, left / 2)
-    return client._send(call)
+        timeout = max(left - LAMBDA_MARGIN_SECONDS, left / 2, 0.001)
+    return lambda_client().invoke_endpoint_async(timeout=timeout, **members)
 
 
 def members_in(document: object) -> dict[str, Any]:
-    """The members in what was JSON. Body is base64 when it is a string, else JSON to be sent."""
+    """The members in what was JSON. Body is base64 if it is a string, else JSON to be sent."""
     if not isinstance(document, dict):
         raise ParamValidationError("the members are not a JSON object of names and values")
-    members, body = dict(document), document.get("Body")
+    if "timeout" in document:  # a keyword of the method, and no member
+        raise ParamValidationError("timeout: is not a member of the operation")
+    body = document.get("Body")
     if isinstance(body, str):
-        members["Body"] = from_base64(body)
-    elif isinstance(body, (dict, list)):
-        import json
+        return {**document, "Body": from_base64(body)}
+    if not isinstance(body, (dict, list)):
+        return dict(document)
+    import json
 
-        try:
-            members["Body"] = json.dumps(body, allow_nan=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
-    return members
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return {**document, "Body": text.encode()}
+    except (ValueError, RecursionError) as error:
+        raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
 
 
 def from_base64(text: str) -> bytes:
@@ -3270,16 +2835,14 @@ def from_base64(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        raise ParamValidationError(
-            "Body: is not base64; encode it, or in JSON give an object or array, on the command "
-            "line fileb://path, or --cli-binary-format raw-in-base64-out beside it"
-        ) from None
+        advice = "on the command line, use fileb://path or --cli-binary-format raw-in-base64-out"
+        raise ParamValidationError(f"Body: is not base64; encode it; {advice}") from None
 
 
 # === PART III: THE WHOLE JOB =================================================
 __all__ += ["Client", "Result", "Outcome"]
 
-# --- 11. Input and result ----------------------------------------------------
+# --- 12. Input and result ----------------------------------------------------
 # In: bytes for a model, and what invoke_endpoint_async returned. Out: where the bytes are in S3,
 # and what the model wrote. Nothing tells when a result is there, so wait looks again and again,
 # with growing pauses and one deadline. A download that breaks off resumes.
@@ -3377,8 +2940,11 @@ class Client(RuntimeClient):
             url = s3_url(endpoint, bucket, key, path_style=own or "." in bucket)
             request = Request(method, url, headers, body)
             where = {"region": region, "service": "s3", "payload_hash": payload_hash}
-            signing, added = {**S3_SIGNING, **where}, self._sdk_headers()
-            return self._send(_Call(operation, request, added, s3_answer, signing, **options))
+            call = Call(
+                operation, request, s3_answer, self._credentials.get,
+                signing={**S3_SIGNING, **where}, max_attempts=self.max_attempts, **options,
+            )  # fmt: skip
+            return self._sender.send(call)
 
         region = self._bucket_regions.get(bucket, self.region_name)
         try:
@@ -3410,11 +2976,11 @@ class Client(RuntimeClient):
                 broken = 0
                 continue
             broken += 1
-            over = broken >= self.max_attempts or self._monotonic() >= deadline
-            if over or not self._quota.spend(RETRIES["transient"][1]):
+            over = broken >= self.max_attempts or self._sender.monotonic() >= deadline
+            if over or not self._sender.quota.spend(RETRIES["transient"][1]):
                 so_far = f"broken off again and again, at byte {download.count} of {download.size}"
                 raise TransportError(f"{location}: {so_far}; try later", kind="closed")
-            self._sleep(backoff("transient", broken - 1, self._random()))
+            self._sender.sleep(backoff("transient", broken - 1, self._sender.random()))
         return None
 
     def _look(
@@ -3438,7 +3004,7 @@ class Client(RuntimeClient):
 
     def _wait(self, places: tuple[str, str], download: _Download, timeout: float) -> Result:
         """Look, and look again, less and less often."""
-        started = self._monotonic()
+        started = self._sender.monotonic()
         deadline = started + timeout if timeout < NO_LIMIT_SECONDS else NEVER
         trouble: ClientError | TransportError | None = None
         while True:
@@ -3455,11 +3021,11 @@ class Client(RuntimeClient):
                     log.warning("still waiting for %s: %s", places[0], error)
                 if trouble is None or isinstance(error, ClientError):
                     trouble = error  # the last look may be cut short: what S3 said counts for more
-            waited = self._monotonic() - started
+            waited = self._sender.monotonic() - started
             left = timeout - LAST_LOOK_SECONDS - waited
             if left <= 0:
                 break
-            self._sleep(min(polling_delay(waited, self._random()), left))
+            self._sender.sleep(min(polling_delay(waited, self._sender.random()), left))
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
             raise trouble
         said = f" (the last look failed: {trouble})" if trouble else ""
@@ -3567,7 +3133,7 @@ def upload_headers(location: str, content_type: str | None, kms_key: str | None)
                 check_limits(MEMBERS[name], checked_text(MEMBERS[name], value))
         except ValueError as error:
             raise ParamValidationError(f"{name}: {error}") from None
-    if kms_key and not _is_visible(kms_key):
+    if kms_key and not is_visible(kms_key):
         raise ParamValidationError("SSEKMSKeyId: has a space or a character that is not ASCII")
     headers: Headers = (("Content-Type", content_type),) if content_type else ()
     if kms_key:
@@ -3763,7 +3329,7 @@ def inference_error(found: Result) -> InferenceError:
     )
 
 
-# --- 12. Many ----------------------------------------------------------------
+# --- 13. Many ----------------------------------------------------------------
 # In: any iterable of requests. Out: one outcome for each, as they come. Whoever reads the outcomes
 # feeds a pool of threads with the requests, so that few are held at a time.
 
@@ -3881,12 +3447,12 @@ class _Many:
         retry = 0
         while True:
             try:
-                return client._send(call)
+                return client._sender.send(call)
             except ClientError as error:
                 if retry_kind(error) != "throttle" or retry == THROTTLED_TRIES - 1:
                     raise
                 retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
-                self.pause(backoff("throttle", retry, client._random(), retry_after))
+                self.pause(backoff("throttle", retry, client._sender.random(), retry_after))
                 if self.left:
                     raise  # nobody reads this outcome any more
             retry += 1
@@ -3894,14 +3460,14 @@ class _Many:
     def pause(self, seconds: float) -> None:
         """Sleep, in naps: whoever leaves the loop does not wait for the whole pause."""
         while seconds > 0 and not self.left:
-            self.client._sleep(min(seconds, NAP_SECONDS))
+            self.client._sender.sleep(min(seconds, NAP_SECONDS))
             seconds -= NAP_SECONDS
 
 
 # === PART IV: THE COMMAND LINE ===============================================
 __all__ += ["main"]
 
-# --- 13. Command line --------------------------------------------------------
+# --- 14. Command line --------------------------------------------------------
 # In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
 # stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
@@ -3917,6 +3483,7 @@ EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published exa
 TOKEN_HEADER = frozenset(("x-amz-security-token",))
 ANSWER_MEMBERS = ("OutputLocation", "FailureLocation", "InferenceId")
 EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
+NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -4022,7 +3589,7 @@ def _run_invoke(options: Namespace) -> None:
     if waits:
         waited_for(options.timeout, options.output_file)  # before anything is sent
     with _client(options) as client:
-        answer = client._send(client._invocation(_members(options)))
+        answer = client.invoke_endpoint_async(**_members(options))
         del answer["ResponseMetadata"]
         print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
         if waits:
@@ -4054,10 +3621,13 @@ def _run_put_input(options: Namespace) -> None:
 def _run_explain(options: Namespace) -> None:
     if options.example:
         clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
-        client = Client(options.region or "us-east-1", credentials=keys, environ={}, clock=clock)
-        client._user_agent = f"smasync/{__version__}"  # less what differs between machines
-        call = client._invocation(_members(options), EXAMPLE_INVOCATION_ID)
-        print(explanation(client._signed(call, keys, EXAMPLE_TIME, 1)))
+        client = Client(
+            options.region or "us-east-1", credentials=keys, environ=NO_FILES, clock=clock
+        )
+        client._sender.user_agent = f"smasync/{__version__}"  # less what differs between machines
+        call = client._invocation(_members(options))
+        call.invocation_id, call.credentials = EXAMPLE_INVOCATION_ID, keys
+        print(explanation(client._sender.signed(call, EXAMPLE_TIME)))
         return
     with _client(options) as client:
         signed = client.explain(**_members(options))
@@ -4180,11 +3750,12 @@ def explanation(signed: Signed) -> str:
 
 def request_text(request: Request) -> str:
     """The bytes that go out, as text."""
-    host, path, query = split_url(request.url)
+    _, path, query = split_url(request.url)
     target = f"{path}?{query}" if query else path
-    start = head(request.method, target, request.headers, host).decode().replace("\r\n", "\n")
+    lines = [f"{request.method} {target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
     body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
-    return (start + body).rstrip("\n")
+    return "\n".join([*lines, "", body]).rstrip("\n")
 
 
 def shown_body(body: RequestBody) -> str | None:
@@ -4210,7 +3781,7 @@ def curl_command(request: Request) -> str:
     return " \\\n  ".join(words)
 
 
-# --- 14. Bulk ----------------------------------------------------------------
+# --- 15. Bulk ----------------------------------------------------------------
 # In: a manifest, one JSON object of members a line. Out: a file of results, one line for each line
 # of the manifest that was tried. Started again, it sends what has no result.
 

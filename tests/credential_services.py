@@ -49,6 +49,7 @@ PATHS = {
     "sso": "/federation/credentials",
     "container": "/container(/.*)?|/v1/credentials|/v2/credentials/.+",
     "imds token": "/latest/api/token",
+    "imds role": "/latest/meta-data/iam/security-credentials/",
     "imds": "/latest/.*",
 }
 
@@ -94,12 +95,8 @@ class CredentialServices(Emulator):
         self.sso_tokens = {SSO_TOKEN}
         self.container_authorization: str | None = None  # what it insists on
         self.imds_role: str | None = "instance-role"
-        self.imds_token_status = 200  # 403, 404, 405 and 400 mean no token
-        self.imds_extended = True  # False: the extended path is 404
-        self.imds_v1 = False  # True: requests without a token are answered
         self.imds_tokens: dict[str, float] = {}  # token: its end
         self.routes[:0] = CREDENTIAL_ROUTES
-        self.own = threading.local()  # .lifetime: of what this connection hands out
         self._mutex = threading.Lock()
         self._next: dict[str, collections.deque[Fault]] = collections.defaultdict(
             collections.deque
@@ -129,9 +126,9 @@ class CredentialServices(Emulator):
         return super().next_fault(received)
 
     def requests_to(self, service: str) -> list[Received]:
-        """What one service was sent, whatever became of it; "imds" has its token calls too."""
-        wanted = {checked(service)} | ({"imds token"} if service == "imds" else set())
-        return [received for received in list(self.requests) if service_of(received) in wanted]
+        """What a row of PATHS was sent, whatever became of it."""
+        checked(service)
+        return [received for received in list(self.requests) if service_of(received) == service]
 
     def hand_out(
         self,
@@ -143,8 +140,7 @@ class CredentialServices(Emulator):
         region: str = "",
     ) -> HandOut:
         """A new pair of keys, from now on an account of the emulator's."""
-        forced = getattr(self.own, "lifetime", None)
-        seconds = forced or lifetime or self.lifetime
+        seconds = lifetime or self.lifetime
         with self._mutex:
             number, at = len(self.hand_outs) + 1, self.clock()
             expires_at = float(int(at + seconds))
@@ -155,11 +151,6 @@ class CredentialServices(Emulator):
             self.accounts[key_id] = account
             self.hand_outs.append(made)
         return made
-
-    def forget_imds_tokens(self) -> None:
-        """From now on every token handed out so far is a bad one."""
-        with self._mutex:
-            self.imds_tokens.clear()
 
 
 def checked(service: str) -> str:
@@ -359,8 +350,6 @@ def container_error(status: int, code: str | None, message: str, headers: Header
 
 def imds_token(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
     """A session token that lives as long as was asked for."""
-    if services.imds_token_status != 200:
-        return imds_error(services.imds_token_status)
     seconds = received.header("x-aws-ec2-metadata-token-ttl-seconds") or ""
     if not re.fullmatch("[0-9]{1,5}", seconds) or not 1 <= int(seconds) <= 21_600:
         return imds_error(400)
@@ -375,20 +364,16 @@ def imds_token(services: CredentialServices, received: Received, match: re.Match
 
 def imds(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
     """The name of the instance's role, or its credentials under that name."""
-    token = received.header("x-aws-ec2-metadata-token")
-    end = services.imds_tokens.get(token or "", 0.0)
-    if not (services.imds_v1 if token is None else services.clock() < end):
+    token, role = received.header("x-aws-ec2-metadata-token"), match[1]
+    if services.clock() >= services.imds_tokens.get(token or "", 0.0):
         return imds_error(401)
-    extended, role = bool(match[1]), match[2]
-    if services.imds_role is None or (extended and not services.imds_extended):
+    if services.imds_role is None or role not in ("", services.imds_role):
         return imds_error(404)
     if not role:
         return Reply(200, (("Content-Type", "text/plain"),), services.imds_role.encode())
-    if role != services.imds_role:
-        return imds_error(404)
     made = services.hand_out("imds", role, {"path": received.path})
     document = {"Code": "Success", "LastUpdated": made.iso(made.at), "Type": "AWS-HMAC"}
-    document.update(made.json(), **({"AccountId": ACCOUNT_ID} if extended else {}))
+    document.update(made.json())
     return Reply(200, (("Content-Type", "text/plain"),), json.dumps(document, indent=2).encode())
 
 
@@ -410,9 +395,7 @@ CREDENTIAL_ROUTES = (
     Route("GET", PATHS["sso"], sso, sso_error),
     Route("GET", PATHS["container"], container, container_error),
     Route("PUT", PATHS["imds token"], imds_token, imds_error),
-    Route(
-        "GET", "/latest/meta-data/iam/security-credentials(-extended)?/([^/]*)", imds, imds_error
-    ),
+    Route("GET", PATHS["imds role"] + "([^/]*)", imds, imds_error),
     Route(".*", PATHS["imds"], imds_unknown, imds_error),
 )
 
@@ -437,17 +420,6 @@ def text(
 
 
 @fault
-def expired(connection: Connection, ago: float = 60.0) -> Reply:
-    """The good answer, but the credentials ended that many seconds before."""
-    own: Any = connection.emulator.own  # type: ignore[attr-defined]
-    own.lifetime = -ago
-    try:
-        return connection.handle()
-    finally:
-        own.lifetime = None
-
-
-@fault
 def echo(connection: Connection, code: int = 403) -> Reply:
     """An error whose message is the whole request, secrets and all."""
     message = connection.received.raw.decode("utf-8", "replace")
@@ -459,17 +431,6 @@ def edited(connection: Connection, pattern: bytes, replacement: bytes) -> Reply:
     """The good answer with each match of the pattern replaced."""
     reply = connection.handle()
     return reply._replace(body=re.sub(pattern, replacement, reply.body, flags=re.DOTALL))
-
-
-@fault
-def doctype(connection: Connection) -> Reply:
-    """The good answer, but its key id is an entity: whoever expands those can read it."""
-    reply = connection.handle()
-    key_id = re.search(b"<AccessKeyId>(.*?)</", reply.body)
-    if not key_id:
-        return reply
-    head = b'<?xml version="1.0"?>\n<!DOCTYPE x [<!ENTITY key "' + key_id[1] + b'">]>\n'
-    return reply._replace(body=head + reply.body.replace(key_id[1], b"&key;"))
 
 
 @fault

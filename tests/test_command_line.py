@@ -90,9 +90,9 @@ def environ_of(emulator, home, **more):
     return {name: value for name, value in environ.items() if value is not None}
 
 
-def process(arguments, environ, **options):
+def process(arguments, environ, warnings="error", **options):
     """What became of `python3 smasync.py …`; a warning would be on its stderr."""
-    command = [sys.executable, "-W", "error", str(MODULE), *map(str, arguments)]
+    command = [sys.executable, "-W", warnings, str(MODULE), *map(str, arguments)]
     return subprocess.run(
         command, env=environ, capture_output=True, encoding="utf-8", timeout=60, **options
     )
@@ -122,9 +122,8 @@ def failed(done, exit_status, words, hint=""):
 def test_every_member_has_a_flag_in_the_table_above_a_row_and_a_keyword():
     names = {name for _, name, _ in MEMBER_FLAGS}
     call = inspect.signature(smasync.Client.invoke_endpoint_async).parameters.values()
-    assert {parameter.name for parameter in call if parameter.kind == parameter.KEYWORD_ONLY} == (
-        names
-    )
+    keywords = {parameter.name for parameter in call if parameter.kind == parameter.KEYWORD_ONLY}
+    assert keywords == {*names, "timeout"}
     assert {member.name for member in smasync.INVOKE_ENDPOINT_ASYNC} == names
 
 
@@ -327,8 +326,10 @@ def test_profile_beats_the_keys_in_the_environment(run, emulator, tmp_path):
 )
 def test_tls_with_a_private_authority(tmp_path, flags, environ):
     with Emulator(tls=True) as emulator:
-        good(process((*LOCATED, *flags), environ_of(emulator, tmp_path, **environ)))
-        assert len(emulator.ledger) == 1
+        environ = environ_of(emulator, tmp_path, **environ)
+        done = process((*LOCATED, *flags), environ, warnings="default")
+        assert done.returncode == 0 and len(emulator.ledger) == 1
+        assert done.stderr.count("not verified") == ("--no-verify-ssl" in flags)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +415,7 @@ SETUP = {  # flags, changes to the environment, what the message says; 253 for e
     "unknown profile": (("--profile", "nobody"), {}, "profile 'nobody'.*there are: none"),
     "unknown AWS_PROFILE": ((), {"AWS_PROFILE": "nobody"}, "'nobody'.* AWS_PROFILE"),
     "malformed file": ((), {"AWS_CONFIG_FILE": "malformed"}, "malformed, line 1: "),
-    "unreadable file": ((), {"AWS_CONFIG_FILE": "."}, "cannot be read"),
+    "unreadable file": (("--profile", "x"), {"AWS_CONFIG_FILE": "."}, "cannot be read"),
     "malformed region": (("--region", "evil.example/"), {}, "'evil.example/' is not a region"),
     "malformed endpoint": (("--endpoint-url", "ftp://x"), {}, "'ftp://x' is malformed"),
     "password in endpoint": (("--endpoint-url", "http://me:pw@x"), {}, "malformed"),

@@ -1,12 +1,11 @@
-"""Credentials: who is asked for credentials, in which order, and how those that end are renewed."""
+"""Credentials: who is asked for them, in which order, and how those that end are renewed."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import inspect
-import pickle
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,6 +19,7 @@ from smasync import (
     Credentials,
     CredentialsError,
     Response,
+    TransportError,
     resolve_credentials,
 )
 
@@ -31,6 +31,11 @@ FILES = {"config": "AWS_CONFIG_FILE", "credentials": "AWS_SHARED_CREDENTIALS_FIL
 HEADERS = {"config": "[profile x]", "credentials": "[x]"}
 SECONDS = 10  # to wait for another thread before the test fails
 NOW = 1440938160.0
+
+
+def rows(names, table):
+    """A case of the test for each row of a table, under the row's name."""
+    return pytest.mark.parametrize(names, table.values(), ids=table.keys())
 
 
 def keys(name, token=False):
@@ -47,8 +52,8 @@ def files(tmp_path):
         environ = {"AWS_EC2_METADATA_DISABLED": "true"}
         for which, variable in FILES.items():
             environ[variable] = str(tmp_path / which)
-            rows = zip(NAMES, triples.get(which, ()))
-            lines = [HEADERS[which], *(f"{name}={text}" for name, text in rows if text)]
+            pairs = zip(NAMES, triples.get(which, ()))
+            lines = [HEADERS[which], *(f"{name}={text}" for name, text in pairs if text)]
             (tmp_path / which).write_bytes("\n".join(lines).encode())
         return environ
 
@@ -76,40 +81,28 @@ def used(client):
 CALLABLE = {"credentials": lambda: Credentials(*keys("callable"))}
 RECORD = {"credentials": Credentials(*keys("record", token=True))}
 EXPLICIT = dict(zip(NAMES, keys("explicit", token=True)))
-# what it shows: (arguments, whether the environment has keys, more variables, files that have
-# keys in profile x; whose keys are used, what the client says of their source)
+BOTH, IN_CODE, IN_ENVIRON = "credentials config", {"profile_name": "x"}, {"AWS_PROFILE": "x"}
 CHAIN = {
-    "keys in the call": (EXPLICIT, True, {}, "credentials config", "explicit", "argument"),
-    "a record": (RECORD, True, {}, "credentials config", "record", "argument"),
-    "a callable": (CALLABLE, True, {}, "credentials config", "callable", "argument"),
+    # what it shows: (arguments, whether the environment has keys, more variables, files that have
+    # keys in profile x; whose keys are used, what the client says of their source)
+    "keys in the call": (EXPLICIT, True, {}, BOTH, "explicit", "argument"),
+    "a record": (RECORD, True, {}, BOTH, "record", "argument"),
+    "a callable": (CALLABLE, True, {}, BOTH, "callable", "argument"),
     "arguments beat a profile in code": (
-        {**EXPLICIT, "profile_name": "x"}, True, {}, "credentials", "explicit", "argument"
+        {**EXPLICIT, **IN_CODE}, True, {}, "credentials", "explicit", "argument"
     ),
     "the environment": ({}, True, {}, "", "environment", "environment"),
-    "the environment beats AWS_PROFILE": (
-        {}, True, {"AWS_PROFILE": "x"}, "credentials config", "environment", "environment"
-    ),
-    "a profile in code beats the environment": (
-        {"profile_name": "x"}, True, {}, "credentials config", "credentials", "profile"
-    ),
-    "a profile in code beats the environment from config too": (
-        {"profile_name": "x"}, True, {}, "config", "config", "profile"
-    ),
-    "AWS_PROFILE without keys in the environment": (
-        {}, False, {"AWS_PROFILE": "x"}, "credentials config", "credentials", "profile"
-    ),
+    "the environment beats AWS_PROFILE": ({}, True, IN_ENVIRON, BOTH, "environment", "environment"),
+    "a profile in code beats the environment": (IN_CODE, True, {}, BOTH, "credentials", "profile"),
+    "so it does from config": (IN_CODE, True, {}, "config", "config", "profile"),
+    "AWS_PROFILE": ({}, False, IN_ENVIRON, BOTH, "credentials", "profile"),
     "empty variables are none": (
-        {}, False, {"AWS_PROFILE": "x", **dict.fromkeys(VARIABLES, "")}, "config", "config",
-        "profile",
+        {}, False, {**IN_ENVIRON, **dict.fromkeys(VARIABLES, "")}, "config", "config", "profile"
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "in_environment", "more", "which", "whose", "source"),
-    CHAIN.values(),
-    ids=CHAIN.keys(),
-)
+@rows("arguments, in_environment, more, which, whose, source", CHAIN)
 def test_the_first_in_the_chain_that_has_keys_wins(
     files, arguments, in_environment, more, which, whose, source
 ):
@@ -120,19 +113,9 @@ def test_the_first_in_the_chain_that_has_keys_wins(
     token = "TOKEN-" + whose if whose in ("explicit", "record") else None
     assert used(client) == ("AKID-" + whose, token)
     assert source in client.sources["credentials"]
-
-
-def test_resolving_asks_the_same_chain(files):
-    environ = {**files(config=keys("config"), credentials=keys("credentials", token=True))}
-    environ.update(variables(keys("environment", token=True)))
-    environment = Credentials(*keys("environment", token=True))
-    profile = Credentials(*keys("credentials", token=True))
-    assert resolve_credentials(environ=environ) == environment
-    assert resolve_credentials(environ={**environ, "AWS_PROFILE": "x"}) == environment
-    assert resolve_credentials("x", environ=environ) == profile
-    for name in VARIABLES:
-        del environ[name]
-    assert resolve_credentials(environ={**environ, "AWS_PROFILE": "x"}) == profile
+    if source != "argument":
+        resolved = resolve_credentials(arguments.get("profile_name"), environ=environ)
+        assert resolved == Credentials(*keys(whose))
 
 
 def test_the_default_profile_is_asked_when_none_is_named(files, tmp_path):
@@ -141,29 +124,6 @@ def test_the_default_profile_is_asked_when_none_is_named(files, tmp_path):
         "[default]\naws_access_key_id = AKID-d\naws_secret_access_key = SECRET-d # comment\n"
     )
     assert resolve_credentials(environ=environ) == Credentials("AKID-d", "SECRET-d")
-
-
-def test_resolving_takes_these_parameters():
-    parameters = inspect.signature(resolve_credentials).parameters.values()
-    assert [(each.name, each.kind.name, each.default) for each in parameters] == [
-        ("profile_name", "POSITIONAL_OR_KEYWORD", None),
-        ("region_name", "KEYWORD_ONLY", None),
-        ("environ", "KEYWORD_ONLY", None),
-        ("transport", "KEYWORD_ONLY", None),
-        ("clock", "KEYWORD_ONLY", None),
-    ]
-
-
-def test_what_was_resolved_hides_its_secrets_and_survives_pickling(files):
-    environ = {**files(), **variables(keys("environment", token=True))}
-    credentials = resolve_credentials(environ=environ)
-    assert pickle.loads(pickle.dumps(credentials)) == credentials
-    for shown in (repr(credentials), str(credentials), f"{[credentials]}"):
-        assert "AKID-environment" in shown
-        assert "SECRET" not in shown
-        assert "TOKEN" not in shown
-    with pytest.raises(AttributeError):
-        credentials.secret_access_key = "other"
 
 
 @pytest.mark.parametrize("given", [CALLABLE, RECORD], ids=["a callable", "a record"])
@@ -177,32 +137,26 @@ def test_keys_and_credentials_in_one_call_are_an_error(files, name, given):
 
 PAIR, TRIPLE, TOKEN = (True, True, False), (True, True, True), (False, False, True)
 NOTHING = (False, False, False)
-# what it shows: (what the environment, the credentials file and the config file have;
-# whose keys are used, whether with a token)
 MIXED = {
+    # what it shows: (what the environment, the credentials file and the config file have; whose
+    # keys are used, whether with a token)
     "no token from config": (NOTHING, PAIR, TRIPLE, "credentials", False),
     "no pair from config for a token": (NOTHING, TRIPLE, PAIR, "credentials", True),
     "config alone": (NOTHING, NOTHING, TRIPLE, "config", True),
-    "config alone, without a token": (NOTHING, NOTHING, PAIR, "config", False),
     "no token from a file": (PAIR, TRIPLE, TRIPLE, "environment", False),
-    "no token from config for the environment": (PAIR, NOTHING, TRIPLE, "environment", False),
     "all from the environment": (TRIPLE, PAIR, PAIR, "environment", True),
     "a token beside a triple in config": (NOTHING, TOKEN, TRIPLE, "config", True),
     "a token beside a pair in config": (NOTHING, TOKEN, PAIR, "config", False),
-    "a token in the environment beside a file's pair": (
-        TOKEN, PAIR, NOTHING, "credentials", False
-    ),
+    "a token in the environment": (TOKEN, PAIR, NOTHING, "credentials", False),
     "tokens beside a pair in config": (TOKEN, TOKEN, PAIR, "config", False),
-}  # fmt: skip
+}
 
 
 def chosen(name, parts):
     return tuple(text if part else None for text, part in zip(keys(name, token=True), parts))
 
 
-@pytest.mark.parametrize(
-    ("environment", "credentials", "config", "whose", "token"), MIXED.values(), ids=MIXED.keys()
-)
+@rows("environment, credentials, config, whose, token", MIXED)
 def test_the_three_keys_come_from_one_place(files, environment, credentials, config, whose, token):
     triples = {"credentials": chosen("credentials", credentials)}
     environ = files(config=chosen("config", config), **triples)
@@ -236,6 +190,17 @@ def placed(files, place, triple, **arguments):
     return lambda: resolve_credentials(environ=environ), names
 
 
+def refusal_of(ask, match=""):
+    """The CredentialsError that a function raises; asserts that nothing of it quotes a key."""
+    with pytest.raises(CredentialsError, match=match) as raised:
+        ask()
+    error = raised.value
+    while error is not None:
+        assert "hunter" not in f"{error} {error!r} {getattr(error, 'tried', '')}"
+        error = error.__cause__ or error.__context__
+    return str(raised.value)
+
+
 PLACES = pytest.mark.parametrize("place", ["the call", "the environment", "credentials", "config"])
 
 
@@ -247,20 +212,17 @@ def test_half_a_pair_is_an_error_that_names_the_other_half(files, place, missing
     triple = ["AKIDEXAMPLE", "hunter2", token]
     triple[missing] = empty
     ask, names = placed(files, place, triple)
-    with pytest.raises(CredentialsError) as raised:
-        ask()
-    text = str(raised.value)
-    assert f"no {names[missing]}" in text
+    text = refusal_of(ask, f"no {names[missing]}")
     assert place in text
     assert ("'x'" in text) == (place in FILES)
-    assert "hunter2" not in text
 
 
 def test_a_session_token_in_the_call_needs_its_keys_there(files):
     environ = {**files(), **variables(keys("environment"))}
-    with pytest.raises(CredentialsError, match="the call.*aws_session_token") as raised:
-        Client("us-east-1", environ=environ, aws_session_token="hunter2").explain(**CALL)
-    assert "hunter2" not in f"{raised.value!r}"
+    arguments = {"environ": environ, "aws_session_token": "hunter2"}
+    ask = Client("us-east-1", environ=environ).explain  # good keys elsewhere do not help
+    assert ask(**CALL)
+    refusal_of(lambda: Client("us-east-1", **arguments).explain(**CALL), "the call.*aws_session")
 
 
 @pytest.mark.parametrize("place", ["the environment", "credentials", "config"])
@@ -268,9 +230,7 @@ def test_a_session_token_alone_is_no_credentials(files, place):
     triple = (None, None, "hunter2")
     environ = files(**({place: triple} if place in FILES else {}))
     environ.update(variables(triple) if place not in FILES else {}, AWS_PROFILE="x")
-    with pytest.raises(CredentialsError) as raised:
-        resolve_credentials(environ=environ)
-    assert "hunter2" not in f"{raised.value} {raised.value!r} {raised.value.tried}"
+    refusal_of(lambda: resolve_credentials(environ=environ), "no credentials found")
 
 
 # --- text that cannot be a key -------------------------------------------------------------------
@@ -283,7 +243,7 @@ WRONG = {
 
 @PLACES
 @pytest.mark.parametrize("which", [0, 1, 2])
-@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+@rows("wrong", WRONG)
 def test_a_character_that_keys_do_not_have_is_named_and_the_key_is_not_quoted(
     files, place, which, wrong
 ):
@@ -291,27 +251,24 @@ def test_a_character_that_keys_do_not_have_is_named_and_the_key_is_not_quoted(
     triple[which] = f"hunter2{wrong}hunter3"
     if place in FILES:  # a line break in a file is a continuation line
         triple[which] = triple[which].replace("\n", "\n  ")
-    ask, _ = placed(files, place, triple)
-    with pytest.raises(CredentialsError, match="position 7 of 15") as raised:
-        ask()
-    error = raised.value
-    assert place in str(error)
-    assert NAMES[which][4:] in str(error)
-    while error is not None:
-        assert "hunter" not in f"{error} {error!r} {getattr(error, 'tried', '')}"
-        error = error.__cause__ or error.__context__
+    text = refusal_of(placed(files, place, triple)[0], "position 7 of 15")
+    assert place in text
+    assert NAMES[which][4:] in text
 
 
+@PLACES
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_line_break_that_was_copied_along_is_found(files, which):
-    triple = list(keys("copied", token=True))
-    triple[which] += "\n"
-    position = len(triple[which]) - 1
-    with pytest.raises(CredentialsError, match=f"position {position} of {position + 1}"):
-        resolve_credentials(environ={**files(), **variables(triple)})
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_keys_with_quotes_around_them_are_refused_with_those_words(files, place, which, quote):
+    triple = ["AKIDEXAMPLE", "SECRET", "TOKEN"]
+    triple[which] = f"{quote}hunter2{quote}"
+    ask, names = placed(files, place, triple)
+    assert place in refusal_of(ask, f"{names[which]} has quotes around it")
 
 
-visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+visible = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1).filter(
+    lambda text: text[0] not in "'\""
+)
 
 
 def test_any_visible_text_is_taken_as_it_is(files):
@@ -330,46 +287,49 @@ def test_any_visible_text_is_taken_as_it_is(files):
 # --- when nobody has any -------------------------------------------------------------------------
 
 
+def tried_by(*arguments, **options):
+    """The error when credentials cannot be resolved, as its text and its dict of providers."""
+    with pytest.raises(CredentialsError) as raised:
+        resolve_credentials(*arguments, **options)
+    return str(raised.value), dict(raised.value.tried)
+
+
 def test_when_nothing_answers_the_error_says_what_was_looked_for(files):
     environ = {**files(), "AWS_PROFILE": "x"}
-    with pytest.raises(CredentialsError) as raised:
-        resolve_credentials(environ=environ)
-    tried, text = raised.value.tried, str(raised.value)
-    providers = [provider for provider, _ in tried]
-    assert providers.index("environment") < providers.index("profile")
-    found = dict(tried)
-    assert "AWS_ACCESS_KEY_ID" in found["environment"]
+    text, found = tried_by(environ=environ)
+    assert list(found)[:3] == ["environment", "web identity", "profile"]
     for part in ("'x'", "aws_access_key_id", *(environ[name] for name in FILES.values())):
         assert part in found["profile"]
-    position = 0
-    for provider, what in tried:
-        position = text.index(f"{provider}: {what}", position)
+    assert all(f"{provider}: {what}" in text for provider, what in found.items())
 
 
 def test_when_a_profile_is_named_in_code_the_error_says_why_the_environment_is_not_used(files):
     environ = {**files(), **variables(keys("environment"))}
-    with pytest.raises(CredentialsError) as raised:
-        resolve_credentials("x", environ=environ)
-    assert "named in code" in dict(raised.value.tried)["environment"]
+    assert "named in code" in tried_by("x", environ=environ)[1]["environment"]
 
 
-def test_without_a_home_the_error_still_names_the_files():
-    with pytest.raises(CredentialsError, match="'default'.*config.*credentials"):
-        resolve_credentials(environ={"AWS_EC2_METADATA_DISABLED": "true"})
+@pytest.mark.parametrize("which", FILES)
+@pytest.mark.parametrize("is_there", [True, False], ids=["a directory", "missing"])
+def test_files_that_cannot_be_read_say_nothing_but_to_who_finds_no_credentials(
+    files, tmp_path, which, is_there
+):
+    environ = files()
+    (tmp_path / which).unlink()
+    if is_there:
+        (tmp_path / which).mkdir()
+    text, _ = tried_by(environ=environ)
+    assert f"{tmp_path / which} cannot be read" in text or (not is_there and FILES[which] in text)
+    environ.update(variables(keys("environment")))
+    assert resolve_credentials(environ=environ) == Credentials(*keys("environment"))
 
 
 def test_a_provider_that_fails_ends_the_search_and_is_the_last_one_tried(files):
     environ = {**files(credentials=("AKID", None, None), config=keys("config"))}
-    with pytest.raises(CredentialsError) as raised:
-        resolve_credentials(environ={**environ, "AWS_PROFILE": "x"})
-    assert raised.value.tried[0][0] == "environment"
-    provider, what = raised.value.tried[-1]
-    assert str(raised.value) == f"{provider}: {what}"
-    assert provider == "profile"
-    environ.update(AWS_ACCESS_KEY_ID="AKID")
-    with pytest.raises(CredentialsError) as raised:
-        resolve_credentials(environ={**environ, "AWS_PROFILE": "x"})
-    assert [name for name, _ in raised.value.tried] == ["environment"]
+    text, found = tried_by(environ={**environ, "AWS_PROFILE": "x"})
+    assert list(found) == ["environment", "web identity", "profile"]
+    assert text == f"profile: {found['profile']}"
+    _, found = tried_by(environ={**environ, "AWS_ACCESS_KEY_ID": "AKID"})
+    assert list(found) == ["environment"]
 
 
 def test_a_client_without_credentials_can_be_made_and_cannot_call(files):
@@ -451,7 +411,7 @@ LEFT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("minutes", "name", "calls"), LEFT.values(), ids=LEFT.keys())
+@rows("minutes, name, calls", LEFT)
 def test_credentials_are_renewed_15_minutes_before_they_end(renewing, minutes, name, calls):
     load = Loader(until("one", 60), until("two", 600))
     client, clock = renewing(load)
@@ -462,9 +422,8 @@ def test_credentials_are_renewed_15_minutes_before_they_end(renewing, minutes, n
         assert load.calls == calls
 
 
-FAILURES = {"CredentialsError": CredentialsError("try later"), "OSError": OSError("try later"),
-            "RuntimeError": RuntimeError("try later")}  # fmt: skip
-failures = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+FAILURES = {kind.__name__: kind("try later") for kind in (CredentialsError, OSError, RuntimeError)}
+failures = rows("failure", FAILURES)
 
 
 @failures
@@ -479,30 +438,23 @@ def test_a_failure_between_15_and_10_minutes_is_tolerated_and_tried_again(renewi
 
 @failures
 @pytest.mark.parametrize("minutes", [51, 59, 61])
-def test_a_failure_in_the_last_10_minutes_is_raised_and_tried_again(renewing, failure, minutes):
-    load = Loader(until("one", 60), failure, failure, until("two", 600))
+def test_a_failure_at_first_and_in_the_last_10_minutes_is_raised_and_tried_again(
+    renewing, failure, minutes
+):
+    load = Loader(failure, until("one", 60), failure, failure, until("two", 600))
     client, clock = renewing(load)
-    assert whose(client) == "one"
-    clock.now += minutes * 60
-    for _ in range(2):
+    for step, name in ((0, "one"), (minutes * 60, ""), (0, "two")):
+        clock.now += step
         with pytest.raises(type(failure), match="try later"):
             client.invoke_endpoint_async(**CALL)
-    assert whose(client) == "two"
-    assert load.calls == 4
-
-
-@failures
-def test_a_failure_of_the_first_load_is_raised_and_tried_again(renewing, failure):
-    load = Loader(failure, until("one"))
-    client, _ = renewing(load)
-    with pytest.raises(type(failure), match="try later"):
-        client.invoke_endpoint_async(**CALL)
-    assert whose(client) == "one"
+        if name:
+            assert whose(client) == name
+    assert load.calls == 5
 
 
 def test_a_callable_that_returns_none_is_an_error_that_says_so(renewing):
     client, _ = renewing(lambda: None)
-    with pytest.raises(CredentialsError):
+    with pytest.raises(CredentialsError, match="NoneType"):
         client.invoke_endpoint_async(**CALL)
 
 
@@ -536,17 +488,11 @@ def at_once(function, threads=16):
         return list(pool.map(run, range(threads)))
 
 
-def test_16_threads_load_once(renewing):
-    load = SlowLoader(until("one"), until("two"))
-    client, _ = renewing(load)
-    assert at_once(lambda: whose(client)) == ["one"] * 16
-    assert (load.calls, load.crowd.is_set()) == (1, False)
-
-
-def test_16_threads_renew_once_and_all_have_the_new_ones_in_the_last_10_minutes(renewing):
+def test_16_threads_load_once_and_renew_once_in_the_last_10_minutes(renewing):
     load = SlowLoader(until("one", 60), until("two", 600), until("three", 600))
     client, clock = renewing(load)
-    assert whose(client) == "one"
+    assert at_once(lambda: whose(client)) == ["one"] * 16
+    assert (load.calls, load.crowd.is_set()) == (1, False)
     clock.now += 55 * 60
     assert at_once(lambda: whose(client)) == ["two"] * 16
     assert (load.calls, load.crowd.is_set()) == (2, False)
@@ -567,36 +513,51 @@ class HeldLoader(Loader):
         return answer
 
 
-def test_between_15_and_10_minutes_one_thread_renews_and_no_other_waits(renewing):
+@pytest.fixture
+def held(renewing):
+    """A function of the minutes that are over, which returns a client, its loader and the pool in
+    which a thread renews the credentials, until the loader is let go."""
     load = HeldLoader(until("one", 60), until("two", 600))
     client, clock = renewing(load)
     assert whose(client) == "one"
-    clock.now += 46 * 60
-    with ThreadPoolExecutor(1) as pool:
-        renews = pool.submit(whose, client)
-        assert load.entered.wait(SECONDS)
-        assert at_once(lambda: whose(client)) == ["one"] * 16
-        assert not renews.done()
+    with ThreadPoolExecutor(2) as pool:
+
+        def renew(minutes):
+            clock.now += minutes * 60
+            future = pool.submit(whose, client)
+            assert load.entered.wait(SECONDS)
+            return client, load, pool, future
+
+        yield renew
         load.go.set()
-        assert renews.result(SECONDS) == "two"
     assert whose(client) == "two"
     assert load.calls == 2
 
 
-def test_in_the_last_10_minutes_everybody_waits(renewing):
-    load = HeldLoader(until("one", 60), until("two", 600))
-    client, clock = renewing(load)
-    assert whose(client) == "one"
-    clock.now += 51 * 60
-    with ThreadPoolExecutor(2) as pool:
-        renews = pool.submit(whose, client)
-        assert load.entered.wait(SECONDS)
-        waits, returned = pool.submit(whose, client), threading.Event()
-        waits.add_done_callback(lambda _: returned.set())
-        assert not returned.wait(0.1)
-        load.go.set()
-        assert [renews.result(SECONDS), waits.result(SECONDS)] == ["two", "two"]
-    assert load.calls == 2
+def test_between_15_and_10_minutes_one_thread_renews_and_no_other_waits(held):
+    client, load, _, renews = held(46)
+    assert at_once(lambda: whose(client)) == ["one"] * 16
+    assert not renews.done()
+    load.go.set()
+    assert renews.result(SECONDS) == "two"
+
+
+def test_in_the_last_10_minutes_everybody_waits(held):
+    client, load, pool, renews = held(51)
+    waits, returned = pool.submit(whose, client), threading.Event()
+    waits.add_done_callback(lambda _: returned.set())
+    assert not returned.wait(0.1)
+    load.go.set()
+    assert [renews.result(SECONDS), waits.result(SECONDS)] == ["two", "two"]
+
+
+def test_who_waits_for_another_thread_waits_no_longer_than_its_call_may_take(held):
+    client, _, _, renews = held(51)
+    started = time.monotonic()
+    with pytest.raises(TransportError) as raised:
+        client.invoke_endpoint_async(**CALL, timeout=0.2)
+    assert 0.1 < time.monotonic() - started < 2
+    assert (raised.value.kind, raised.value.sent, renews.done()) == ("timeout", False, False)
 
 
 # --- credentials that the service calls expired --------------------------------------------------
@@ -619,24 +580,18 @@ def refusal(code, status=400):
 
 
 EXPIRED, BUSY = refusal("ExpiredTokenException"), refusal("ServiceUnavailable", 503)
-DENIED = refusal("AccessDeniedException", 403)
+DENIED, OTHER_CODE = refusal("AccessDeniedException", 403), refusal("ExpiredToken", 403)
 RELOADS = {
     # what it shows: (answers; whose keys each load gives; how many loads there are; whose keys are
     # sent; the error's code)
     "changed": ([EXPIRED, ACCEPTED], "one two three", 2, "one two", None),
-    "changed, under the other code": (
-        [refusal("ExpiredToken", 403), ACCEPTED], "one two three", 2, "one two", None
-    ),
+    "changed, under the other code": ([OTHER_CODE, ACCEPTED], "one two three", 2, "one two", None),
     "unchanged": ([EXPIRED, ACCEPTED], "one one two", 2, "one", "ExpiredTokenException"),
     "changed, and refused too": (
         [EXPIRED, EXPIRED, ACCEPTED], "one two three", 2, "one two", "ExpiredTokenException"
     ),
-    "after another failure": (
-        [BUSY, EXPIRED, ACCEPTED], "one two three", 2, "one one two", None
-    ),
-    "before another failure": (
-        [EXPIRED, BUSY, ACCEPTED], "one two three", 2, "one two two", None
-    ),
+    "after another failure": ([BUSY, EXPIRED, ACCEPTED], "one two three", 2, "one one two", None),
+    "before another failure": ([EXPIRED, BUSY, ACCEPTED], "one two three", 2, "one two two", None),
     "on the last attempt": (
         [BUSY, BUSY, EXPIRED, ACCEPTED], "one two three", 2, "one one one",
         "ExpiredTokenException",
@@ -645,14 +600,11 @@ RELOADS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("answers", "loaded", "loads", "sent", "code"), RELOADS.values(), ids=RELOADS.keys()
-)
+@rows("answers, loaded, loads, sent, code", RELOADS)
 def test_expired_credentials_are_reloaded_once_and_tried_if_they_changed(
     renewing, answers, loaded, loads, sent, code
 ):
-    load = Loader(*map(until, loaded.split()))
-    service = Service(*answers)
+    load, service = Loader(*map(until, loaded.split())), Service(*answers)
     client, _ = renewing(load, transport=service)
     if code is None:
         metadata = client.invoke_endpoint_async(**CALL)["ResponseMetadata"]
@@ -663,14 +615,6 @@ def test_expired_credentials_are_reloaded_once_and_tried_if_they_changed(
         assert raised.value.code == code
     assert service.signers == sent.split()
     assert load.calls == loads
-
-
-def test_keys_in_the_call_that_expired_are_sent_once(files):
-    service = Service(EXPIRED, ACCEPTED)
-    client = Client("us-east-1", environ=files(), transport=service, **EXPLICIT)
-    with pytest.raises(ClientError, match="ExpiredTokenException"):
-        client.invoke_endpoint_async(**CALL)
-    assert service.signers == ["explicit"]
 
 
 def test_16_threads_that_are_refused_reload_once(renewing):
@@ -694,12 +638,8 @@ def test_16_threads_that_are_refused_reload_once(renewing):
 
 
 @pytest.mark.parametrize("which", FILES)
-@pytest.mark.parametrize(
-    ("argument", "environ"),
-    [("x", {}), (None, {"AWS_PROFILE": "x"})],
-    ids=["profile in code", "AWS_PROFILE"],
-)
-def test_keys_that_were_written_to_the_file_meanwhile_are_used(files, which, argument, environ):
+@pytest.mark.parametrize("argument", ["x", None], ids=["profile in code", "AWS_PROFILE"])
+def test_keys_that_were_written_to_the_file_meanwhile_are_used(files, which, argument):
     signers = []
 
     def transport(request, *, timeout=None):
@@ -707,23 +647,21 @@ def test_keys_that_were_written_to_the_file_meanwhile_are_used(files, which, arg
         files(**{which: keys("new", token=True)})
         return EXPIRED if len(signers) == 1 else ACCEPTED
 
-    environ.update(files(**{which: keys("old", token=True)}))
+    environ = {**files(**{which: keys("old", token=True)}), **({} if argument else IN_ENVIRON)}
     client = Client(
-        "us-east-1",
-        profile_name=argument,
-        environ=environ,
-        transport=transport,
+        "us-east-1", profile_name=argument, environ=environ, transport=transport,
         sleep=lambda _: None,
-    )
+    )  # fmt: skip
     client.invoke_endpoint_async(**CALL)
     client.invoke_endpoint_async(**CALL)
     assert signers == ["TOKEN-old", "TOKEN-new", "TOKEN-new"]
 
 
-def test_a_file_that_is_the_same_as_before_is_not_tried_again(files):
+@pytest.mark.parametrize("arguments", [EXPLICIT, IN_CODE], ids=["in the call", "in a file"])
+def test_keys_that_expired_and_are_the_same_as_before_are_sent_once(files, arguments):
     service = Service(EXPIRED, ACCEPTED)
-    environ = files(credentials=keys("old", token=True))
-    client = Client("us-east-1", profile_name="x", environ=environ, transport=service)
+    environ = files(credentials=keys("explicit", token=True))
+    client = Client("us-east-1", environ=environ, transport=service, **arguments)
     with pytest.raises(ClientError, match="ExpiredTokenException"):
         client.invoke_endpoint_async(**CALL)
-    assert service.signers == ["old"]
+    assert service.signers == ["explicit"]

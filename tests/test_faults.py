@@ -6,9 +6,6 @@ caller gets, how often the service was asked, how many inferences it accepted, w
 quota for retries, and how many connections are kept. After each cell the same client does one more
 call, and then no connection, no file descriptor and no thread may be left. The last test is a
 soak: sixteen threads, one client, and a fault in every fifth answer.
-
-    python3 tests/test_faults.py             # prints the matrix as it is observed
-    python3 tests/test_faults.py idle RST    # the rows whose moment and fault have these words
 """
 
 from __future__ import annotations
@@ -22,23 +19,19 @@ import random
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+import emulator as emu
 import pytest
+from emulator import Connection, Emulator, Fault, Received, Reply
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for who runs this as a program
-
-import emulator as emu  # noqa: E402
-from emulator import Connection, Emulator, Fault, Received, Reply  # noqa: E402
-
-from smasync import Client, ClientError, Credentials, TransportError, UrllibTransport  # noqa: E402
+from smasync import Client, ClientError, Credentials, TransportError, UrllibTransport
 
 KEYS = Credentials(emu.ACCESS_KEY_ID, emu.SECRET_ACCESS_KEY)
 CALL = {"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json"}
@@ -127,9 +120,10 @@ def endless_body(connection: Connection) -> None:
 
 @emu.fault
 def answer_with_more(connection: Connection, more: bytes) -> None:
-    """The good answer, and bytes behind it that nobody asked for."""
+    """The good answer, and bytes behind it that nobody asked for; the connection stays."""
     connection.send(connection.encode(connection.handle()) + more)
-    connection.idle(LONG_SECONDS)
+    while connection.exchange():
+        pass
 
 
 @emu.fault
@@ -252,16 +246,17 @@ UNCONNECTED = (CONNECT, PROXY, TLS)
 class Row(NamedTuple):
     """What happens at a moment, and the cells as texts.
 
-    `careful` are the cells with retry_sent=False: one for both, two apart by "|", none where they
-    are as without it. `seconds` is the time limit of an attempt that meets the fault. `next` is
-    what the caller gets when it calls again after all that.
+    Without `persists` both worlds are the same. `careful` are the cells with retry_sent=False: one
+    for both, two apart by "|", none where they are as without it. `seconds` is the time limit of
+    an attempt that meets the fault. `next` is what the caller gets when it calls again after all
+    that.
     """
 
     moment: str
     name: str
     how: Any
     recovers: str
-    persists: str
+    persists: str = ""
     careful: str = ""
     seconds: float = PATIENT_SECONDS
     next: str = "202"
@@ -270,7 +265,7 @@ class Row(NamedTuple):
         return f"{self.moment}: {self.name}"
 
     def expected(self, world: str, retry_sent: bool = True) -> Cell:
-        texts = [self.recovers, self.persists]
+        texts = [self.recovers, self.persists or self.recovers]
         if self.careful and not retry_sent:
             texts = self.careful.split("|")
         got, *numbers = texts[0 if world == "recovers" else -1].rsplit(None, 5)
@@ -286,9 +281,36 @@ class Cell(NamedTuple):
     kept: int
 
 
-def silent(*columns: Any, seconds: float = HASTY_SECONDS) -> Row:
-    """A row whose fault ends when the client has had enough of it."""
-    return Row(*columns, seconds=seconds)
+def limit(kind: str) -> float:
+    """The time limit for an attempt that ends so: a silent server costs no more than that."""
+    return HASTY_SECONDS if kind == "timeout" else PATIENT_SECONDS
+
+
+def unsent(moment: str, name: str, how: Any, kind: str) -> Row:
+    """The service cannot have received any of it: always retried."""
+    return Row(moment, name, how, AGAIN, f"{kind} unsent 3 0 0 472 0", seconds=limit(kind))
+
+
+def lost(
+    moment: str,
+    name: str,
+    how: Any,
+    kind: str,
+    requests: int = 1,
+    accepted: int = 1,
+    kept: int = 0,
+) -> Row:
+    """No answer: the service saw so many of a request, and accepted so many, in each attempt."""
+    recovers = f"202 2 {1 + requests} {1 + accepted} 500 1"
+    persists = f"{kind} sent 3 {3 * requests} {3 * accepted} 472 0"
+    careful = f"{kind} sent 1 {requests} {accepted} 500"
+    careful = f"{careful} 0|{careful} {kept}"
+    return Row(moment, name, how, recovers, persists, careful, limit(kind))
+
+
+def said(moment: str, name: str, how: Any, code: str, quota: int = 472, kept: int = 1) -> Row:
+    """The service says no, and may say otherwise: retried."""
+    return Row(moment, name, how, "202 2 2 1 500 1", f"{code} 3 3 0 {quota} {kept}")
 
 
 def raw(status: str, *headers: str, body: bytes = b"") -> Fault:
@@ -303,137 +325,103 @@ CUT_JSON = raw("202 Accepted", "Content-Length: 40", body=b'{"InferenceId": "')
 ENDLESS = raw("202 Accepted", f"X-Endless: {'x' * 80_000}", "Content-Length: 0")
 SWITCH = raw("101 Switching Protocols", "Upgrade: h2c")
 HUGE = 2 << 20
+AGAIN = "202 2 1 1 500 1"
 # fmt: off
 ROWS = (
-    Row(CONNECT, "refused", nobody, "202 2 1 1 500 1", "connect unsent 3 0 0 472 0"),
-    silent(CONNECT, "nobody accepts", full_house, "202 2 1 1 500 1", "timeout unsent 3 0 0 472 0"),
+    unsent(CONNECT, "refused", nobody, "connect"),
+    unsent(CONNECT, "nobody accepts", full_house, "timeout"),
 
-    Row(PROXY, "RST", emu.reset_after(), "202 2 1 1 500 1", "proxy unsent 3 0 0 472 0"),
-    Row(PROXY, "FIN", emu.close_after(), "202 2 1 1 500 1", "proxy unsent 3 0 0 472 0"),
-    silent(PROXY, "silence", emu.stall(LONG_SECONDS), "202 2 1 1 500 1", "timeout unsent 3 0 0 472 0"),
-    Row(PROXY, "garbage", emu.garbage(), "202 2 1 1 500 1", "proxy unsent 3 0 0 472 0"),
-    Row(PROXY, "502", emu.status(502), "202 2 1 1 500 1", "proxy unsent 3 0 0 472 0"),
-    Row(PROXY, "407", emu.status(407), "proxy unsent 1 0 0 500 0", "proxy unsent 1 0 0 500 0"),
+    unsent(PROXY, "RST", emu.reset_after(), "proxy"),
+    unsent(PROXY, "FIN", emu.close_after(), "proxy"),
+    unsent(PROXY, "silence", emu.stall(LONG_SECONDS), "timeout"),
+    unsent(PROXY, "garbage", emu.garbage(), "proxy"),
+    unsent(PROXY, "502", emu.status(502), "proxy"),
+    Row(PROXY, "407", emu.status(407), "proxy unsent 1 0 0 500 0"),
 
-    Row(TLS, "ends at once", hang_up, "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    Row(TLS, "FIN", hang_up_on_hello, "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    Row(TLS, "RST", reset_on_hello, "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    Row(TLS, "FIN in a record", half_a_hello, "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    silent(TLS, "silence", say_nothing, "202 2 1 1 500 1", "timeout unsent 3 0 0 472 0"),
-    Row(TLS, "alert", alert, "tls unsent 1 0 0 500 0", "tls unsent 1 0 0 500 0"),
-    Row(TLS, "HTTP instead", speak_http, "tls unsent 1 0 0 500 0", "tls unsent 1 0 0 500 0"),
-    Row(TLS, "untrusted certificate", None, "tls unsent 1 0 0 500 0", "tls unsent 1 0 0 500 0",
-        next="tls unsent"),
+    unsent(TLS, "ends at once", hang_up, "closed"),
+    unsent(TLS, "FIN", hang_up_on_hello, "closed"),
+    unsent(TLS, "RST", reset_on_hello, "closed"),
+    unsent(TLS, "FIN in a record", half_a_hello, "closed"),
+    unsent(TLS, "silence", say_nothing, "timeout"),
+    Row(TLS, "alert", alert, "tls unsent 1 0 0 500 0"),
+    Row(TLS, "HTTP instead", speak_http, "tls unsent 1 0 0 500 0"),
+    Row(TLS, "untrusted certificate", None, "tls unsent 1 0 0 500 0", next="tls unsent"),
 
-    Row(SENDING, "RST", emu.reset_before(), "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    Row(SENDING, "closed unread", close_before(), "202 2 1 1 500 1", "closed unsent 3 0 0 472 0"),
-    silent(SENDING, "silence", stall_before(), "202 2 1 1 500 1", "timeout unsent 3 0 0 472 0"),
-    Row(SENDING, "503", answer_before(), "202 2 1 1 500 1", "ServiceUnavailable 3 0 0 472 0"),
-    Row(SENDING, "503 and RST", answer_and_leave(), "202 2 1 1 500 1", "ServiceUnavailable 3 0 0 472 0"),
+    unsent(SENDING, "RST", emu.reset_before(), "closed"),
+    unsent(SENDING, "closed unread", close_before(), "closed"),
+    unsent(SENDING, "silence", stall_before(), "timeout"),
+    Row(SENDING, "503", answer_before(), AGAIN, "ServiceUnavailable 3 0 0 472 0"),
+    Row(SENDING, "503 and RST", answer_and_leave(), AGAIN, "ServiceUnavailable 3 0 0 472 0"),
 
-    Row(UNREAD, "RST", emu.reset_before(),
-        "202 2 1 1 500 1", "closed sent 3 0 0 472 0", "closed sent 1 0 0 500 0"),
-    Row(UNREAD, "FIN", close_before(),
-        "202 2 1 1 500 1", "closed sent 3 0 0 472 0", "closed sent 1 0 0 500 0"),
-    silent(UNREAD, "silence", stall_before(),
-           "202 2 1 1 500 1", "timeout sent 3 0 0 472 0", "timeout sent 1 0 0 500 0"),
-    Row(UNREAD, "503", answer_before(), "202 2 1 1 500 1", "ServiceUnavailable 3 0 0 472 0"),
+    lost(UNREAD, "RST", emu.reset_before(), "closed", 0, 0),
+    lost(UNREAD, "FIN", close_before(), "closed", 0, 0),
+    lost(UNREAD, "silence", stall_before(), "timeout", 0, 0),
+    Row(UNREAD, "503", answer_before(), AGAIN, "ServiceUnavailable 3 0 0 472 0"),
 
-    Row(READ, "RST", emu.reset_after(),
-        "202 2 2 1 500 1", "closed sent 3 3 0 472 0", "closed sent 1 1 0 500 0"),
-    Row(READ, "FIN", emu.close_after(),
-        "202 2 2 1 500 1", "closed sent 3 3 0 472 0", "closed sent 1 1 0 500 0"),
-    silent(READ, "silence", emu.stall(LONG_SECONDS),
-           "202 2 2 1 500 1", "timeout sent 3 3 0 472 0", "timeout sent 1 1 0 500 0"),
-    Row(READ, "garbage", emu.garbage(),
-        "202 2 2 1 500 1", "protocol sent 3 3 0 472 0", "protocol sent 1 1 0 500 0"),
-    Row(READ, "101", SWITCH,
-        "202 2 2 1 500 1", "protocol sent 3 3 0 472 0", "protocol sent 1 1 0 500 0"),
-    silent(READ, "100 for ever", emu.continue_forever(),
-           "202 2 2 1 500 1", "timeout sent 3 3 0 472 0", "timeout sent 1 1 0 500 0"),
-    Row(READ, "500", emu.status(500, "InternalFailure"), "202 2 2 1 500 1", "InternalFailure 3 3 0 472 1"),
-    Row(READ, "502", emu.status(502), "202 2 2 1 500 1", "502 3 3 0 472 1"),
-    Row(READ, "503", emu.status(503, "ServiceUnavailable"),
-        "202 2 2 1 500 1", "ServiceUnavailable 3 3 0 472 1"),
-    Row(READ, "504", emu.status(504), "202 2 2 1 500 1", "504 3 3 0 472 1"),
-    Row(READ, "503 of 2 MiB", emu.huge_body(HUGE, 503), "202 2 2 1 500 1", "503 3 3 0 472 0"),
-    Row(READ, "throttled", emu.throttle(), "202 2 2 1 500 1", "ThrottlingException 3 3 0 490 1"),
-    Row(READ, "429", emu.status(429), "202 2 2 1 500 1", "429 3 3 0 490 1"),
-    Row(READ, "400", emu.status(400, "ValidationError"),
-        "ValidationError 1 1 0 500 1", "ValidationError 1 1 0 500 1"),
-    Row(READ, "403", emu.status(403, "AccessDeniedException"),
-        "AccessDeniedException 1 1 0 500 1", "AccessDeniedException 1 1 0 500 1"),
-    Row(READ, "deep JSON", emu.deep_json(10_000), "400 1 1 0 500 1", "400 1 1 0 500 1"),
-    Row(READ, "redirect", emu.redirect("http://127.0.0.1:9/"), "302 1 1 0 500 1", "302 1 1 0 500 1"),
-    Row(READ, "log-in page", emu.login_page(), "protocol sent 1 1 0 500 1", "protocol sent 1 1 0 500 1"),
-    Row(READ, "200 of 2 MiB", emu.huge_body(HUGE), "protocol sent 1 1 0 500 0", "protocol sent 1 1 0 500 0"),
+    lost(READ, "RST", emu.reset_after(), "closed", 1, 0),
+    lost(READ, "FIN", emu.close_after(), "closed", 1, 0),
+    lost(READ, "silence", emu.stall(LONG_SECONDS), "timeout", 1, 0),
+    lost(READ, "garbage", emu.garbage(), "protocol", 1, 0),
+    lost(READ, "101", SWITCH, "protocol", 1, 0),
+    lost(READ, "100 for ever", emu.continue_forever(), "timeout", 1, 0),
+    said(READ, "500", emu.status(500, "InternalFailure"), "InternalFailure"),
+    said(READ, "502", emu.status(502), "502"),
+    said(READ, "503", emu.status(503, "ServiceUnavailable"), "ServiceUnavailable"),
+    said(READ, "504", emu.status(504), "504"),
+    said(READ, "503 of 2 MiB", emu.huge_body(HUGE, 503), "503", kept=0),
+    said(READ, "throttled", emu.throttle(), "ThrottlingException", quota=490),
+    said(READ, "429", emu.status(429), "429", quota=490),
+    Row(READ, "400", emu.status(400, "ValidationError"), "ValidationError 1 1 0 500 1"),
+    Row(READ, "403", emu.status(403, "AccessDeniedException"), "AccessDeniedException 1 1 0 500 1"),
+    Row(READ, "deep JSON", emu.deep_json(10_000), "400 1 1 0 500 1"),
+    Row(READ, "redirect", emu.redirect("http://127.0.0.1:9/"), "302 1 1 0 500 1"),
+    Row(READ, "log-in page", emu.login_page(), "protocol sent 1 1 0 500 1"),
+    Row(READ, "200 of 2 MiB", emu.huge_body(HUGE), "protocol sent 1 1 0 500 0"),
 
-    Row(ACCEPTED, "RST", emu.accept_then_reset(),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    Row(ACCEPTED, "FIN", cut("start", "FIN"),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    silent(ACCEPTED, "silence", cut("start", "silence"),
-           "202 2 2 2 500 1", "timeout sent 3 3 3 472 0", "timeout sent 1 1 1 500 0"),
-    Row(ACCEPTED, "garbage", accept_then(emu.garbage()),
-        "202 2 2 2 500 1", "protocol sent 3 3 3 472 0", "protocol sent 1 1 1 500 0"),
-    silent(ACCEPTED, "100 for ever", accept_then(emu.continue_forever()),
-           "202 2 2 2 500 1", "timeout sent 3 3 3 472 0", "timeout sent 1 1 1 500 0"),
+    lost(ACCEPTED, "RST", emu.accept_then_reset(), "closed"),
+    lost(ACCEPTED, "FIN", cut("start", "FIN"), "closed"),
+    lost(ACCEPTED, "silence", cut("start", "silence"), "timeout"),
+    lost(ACCEPTED, "garbage", accept_then(emu.garbage()), "protocol"),
+    lost(ACCEPTED, "100 for ever", accept_then(emu.continue_forever()), "timeout"),
     Row(ACCEPTED, "503 all the same", accept_then(emu.status(503)), "202 2 2 2 500 1", "503 3 3 3 472 1"),
     Row(ACCEPTED, "504 all the same", accept_then(emu.status(504)), "202 2 2 2 500 1", "504 3 3 3 472 1"),
-    Row(ACCEPTED, "log-in page", accept_then(emu.login_page()),
-        "protocol sent 1 1 1 500 1", "protocol sent 1 1 1 500 1"),
+    Row(ACCEPTED, "log-in page", accept_then(emu.login_page()), "protocol sent 1 1 1 500 1"),
     # Each Date is believed, so that the next signature is refused, whose own Date mends that.
-    Row(ACCEPTED, "Date an hour off", emu.skewed(3600), "202 1 1 1 500 1", "202 1 1 1 500 1"),
+    Row(ACCEPTED, "Date an hour off", emu.skewed(3600), "202 1 1 1 500 1"),
 
-    Row(LINE, "FIN", cut("status line", "FIN"),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    Row(LINE, "RST", cut("status line", "RST"),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    silent(LINE, "silence", cut("status line", "silence"),
-           "202 2 2 2 500 1", "timeout sent 3 3 3 472 0", "timeout sent 1 1 1 500 0"),
-    Row(HEAD, "FIN", cut("head", "FIN"),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    Row(HEAD, "RST", cut("head", "RST"),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
-    silent(HEAD, "silence", cut("head", "silence"),
-           "202 2 2 2 500 1", "timeout sent 3 3 3 472 0", "timeout sent 1 1 1 500 0"),
-    silent(HEAD, "a byte every 50 ms", emu.drip(0.05),
-           "202 2 2 2 500 1", "timeout sent 3 3 3 472 0", "timeout sent 1 1 1 500 0"),
-    Row(HEAD, "an endless one", accept_then(ENDLESS),
-        "202 2 2 2 500 1", "protocol sent 3 3 3 472 0", "protocol sent 1 1 1 500 0"),
+    lost(LINE, "FIN", cut("status line", "FIN"), "closed"),
+    lost(LINE, "RST", cut("status line", "RST"), "closed"),
+    lost(LINE, "silence", cut("status line", "silence"), "timeout"),
+    lost(HEAD, "FIN", cut("head", "FIN"), "closed"),
+    lost(HEAD, "RST", cut("head", "RST"), "closed"),
+    lost(HEAD, "silence", cut("head", "silence"), "timeout"),
+    lost(HEAD, "a byte every 50 ms", emu.drip(0.05), "timeout"),
+    lost(HEAD, "an endless one", accept_then(ENDLESS), "protocol"),
 
     # The head of a 202 says all: it is never asked for again.
-    Row(BODY, "FIN", cut("body", "FIN"), "202 1 1 1 500 0", "202 1 1 1 500 0"),
-    Row(BODY, "FIN a byte too early", emu.truncate(1), "202 1 1 1 500 0", "202 1 1 1 500 0"),
-    Row(BODY, "FIN before it", emu.truncate(1 << 20), "202 1 1 1 500 0", "202 1 1 1 500 0"),
-    Row(BODY, "RST", cut("body", "RST"), "202 1 1 1 500 0", "202 1 1 1 500 0"),
-    # The time limit is for the whole exchange, and the head has to get through.
-    silent(BODY, "silence", cut("body", "silence"), "202 1 1 1 500 0", "202 1 1 1 500 0", seconds=0.6),
-    silent(BODY, "a byte every 50 ms", emu.slow_body(0.05),
-           "202 1 1 1 500 0", "202 1 1 1 500 0", seconds=0.6),
-    Row(BODY, "64 MiB", endless_body(), "202 1 1 1 500 0", "202 1 1 1 500 0"),
-    Row(BODY, "more than asked for", answer_with_more(b"{}"), "202 1 1 1 500 1", "202 1 1 1 500 1"),
-    Row(BODY, "FIN, and no header", accept_then(CUT_JSON),
-        "protocol sent 1 1 1 500 0", "protocol sent 1 1 1 500 0"),
-    Row(BODY, "FIN, of a 503", CUT_503, "202 2 2 1 500 1", "ServiceUnavailable 3 3 0 472 0"),
-    Row(BODY, "FIN, of a 400", CUT_400, "ValidationError 1 1 0 500 0", "ValidationError 1 1 0 500 0"),
+    Row(BODY, "FIN", cut("body", "FIN"), "202 1 1 1 500 0"),
+    Row(BODY, "FIN a byte too early", emu.truncate(1), "202 1 1 1 500 0"),
+    Row(BODY, "FIN before it", emu.truncate(1 << 20), "202 1 1 1 500 0"),
+    Row(BODY, "RST", cut("body", "RST"), "202 1 1 1 500 0"),
+    # The time limit is for the whole answer, and the head has to get through.
+    Row(BODY, "silence", cut("body", "silence"), "202 1 1 1 500 0", seconds=0.6),
+    Row(BODY, "a byte every 50 ms", emu.slow_body(0.05), "202 1 1 1 500 0", seconds=0.6),
+    Row(BODY, "64 MiB", endless_body(), "202 1 1 1 500 0"),
+    Row(BODY, "more than asked for", answer_with_more(b"{}"), "202 1 1 1 500 1"),
+    Row(BODY, "FIN, and no header", accept_then(CUT_JSON), "protocol sent 1 1 1 500 0"),
+    said(BODY, "FIN, of a 503", CUT_503, "ServiceUnavailable", kept=0),
+    Row(BODY, "FIN, of a 400", CUT_400, "ValidationError 1 1 0 500 0"),
 
     # Here "persists" are three idle connections in that state, as many as there are attempts.
-    Row(IDLE, "FIN with each answer", emu.close_idle(), "202 1 1 1 500 1", "202 1 1 1 500 1"),
-    Row(IDLE, "FIN", (b"", "FIN"), "202 1 1 1 500 1", "202 1 1 1 500 1"),
-    Row(IDLE, "RST", (b"", "RST"), "202 1 1 1 500 1", "202 1 1 1 500 1"),
-    Row(IDLE, "408 and FIN", (REQUEST_TIMEOUT, "FIN"), "202 1 1 1 500 1", "202 1 1 1 500 1"),
-    Row(REUSED, "RST, unread", emu.reset_before(),
-        "202 2 1 1 500 1", "closed sent 3 0 0 472 0", "closed sent 1 0 0 500 0"),
-    Row(REUSED, "RST", emu.reset_after(),
-        "202 2 2 1 500 1", "closed sent 3 3 0 472 0", "closed sent 1 1 0 500 0"),
-    Row(REUSED, "FIN", emu.close_after(),
-        "202 2 2 1 500 1", "closed sent 3 3 0 472 0", "closed sent 1 1 0 500 0"),
-    silent(REUSED, "silence", emu.stall(LONG_SECONDS),
-           "202 2 2 1 500 1", "timeout sent 3 3 0 472 0",
-           "timeout sent 1 1 0 500 0"),
-    Row(REUSED, "RST, accepted", emu.accept_then_reset(),
-        "202 2 2 2 500 1", "closed sent 3 3 3 472 0", "closed sent 1 1 1 500 0"),
+    Row(IDLE, "FIN with each answer", emu.close_idle(), "202 1 1 1 500 1"),
+    Row(IDLE, "FIN", (b"", "FIN"), "202 1 1 1 500 1"),
+    Row(IDLE, "RST", (b"", "RST"), "202 1 1 1 500 1"),
+    Row(IDLE, "408 and FIN", (REQUEST_TIMEOUT, "FIN"), "202 1 1 1 500 1"),
+    lost(REUSED, "RST, unread", emu.reset_before(), "closed", 0, 0, kept=2),
+    lost(REUSED, "RST", emu.reset_after(), "closed", 1, 0, kept=2),
+    lost(REUSED, "FIN", emu.close_after(), "closed", 1, 0, kept=2),
+    lost(REUSED, "silence", emu.stall(LONG_SECONDS), "timeout", 1, 0, kept=2),
+    lost(REUSED, "RST, accepted", emu.accept_then_reset(), "closed", kept=2),
 )
 # fmt: on
 # Other systems answer when the queue of a listener is full, and drop what has arrived when a RST
@@ -536,7 +524,9 @@ class Stage:
     def way(self) -> UrllibTransport:
         """The client's way to the service, whose certificate it trusts unless that is the fault."""
         if self.front is not self.server:
-            return UrllibTransport(environ={"https_proxy": self.front.url}, ca_bundle=False)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that no certificate is for BEYOND
+                return UrllibTransport(environ={"https_proxy": self.front.url}, ca_bundle=False)
         return UrllibTransport(environ={}, ca_bundle=self.row.how and self.server.ca_bundle)
 
     def __enter__(self) -> Stage:
@@ -567,8 +557,8 @@ class Stage:
     def limit(self, seconds: float) -> None:
         """The client's time limit from now on, for the step that the fault is in."""
         connecting = self.row.moment in UNCONNECTED
-        self.transport.connect_timeout = seconds if connecting else PATIENT_SECONDS
-        self.transport.read_timeout = PATIENT_SECONDS if connecting else seconds
+        self.transport._connect_timeout = seconds if connecting else PATIENT_SECONDS
+        self.transport._read_timeout = PATIENT_SECONDS if connecting else seconds
 
     def pause(self, seconds: float) -> None:
         """Between two attempts: no server is so slow that it still has to meet the first one."""
@@ -628,13 +618,13 @@ class Stage:
         requests, accepted = len(server.requests), len(server.ledger)
         call = LARGE if self.row.moment == SENDING else CALL
         got, attempts, self.error = outcome(client, server, call)
-        kept = len(self.transport._idle.waiting)
+        kept = len(self.transport._idle)
         ended = self.row.moment == IDLE and server.fault and server.times  # by this answer, too
         self.heal()
         # The server is done with all that it got when it has no more connections than the client.
         eventually(lambda: self.connections <= (0 if ended else kept))
         requests, accepted = len(server.requests) - requests, len(server.ledger) - accepted
-        cell = Cell(got, attempts, requests, accepted, client._quota.available, kept)
+        cell = Cell(got, attempts, requests, accepted, client._sender.quota.available, kept)
         again = outcome(client, server, CALL)[0]
         client.close()
         eventually(lambda: not self.connections, 5)
@@ -703,40 +693,7 @@ def observe(row: Row, world: str, retry_sent: bool = True, tls: bool = False) ->
         return Observed(cell, again, (connections, *leaks()))
 
 
-# --- 4. The matrix, read
-
-
-def heading() -> str:
-    return line("moment", "fault", "", "caller gets", *Cell._fields[1:], "next call", "left")
-
-
-def line(*fields: object) -> str:
-    widths = (21, 21, 8, 21, 8, 8, 8, 5, 4, 25, 1)
-    return "  ".join(f"{field!s:{width}}" for field, width in zip(fields, widths)).rstrip()
-
-
-def shown(row: Row, world: str, seen: Observed) -> str:
-    """One line of the printed matrix."""
-    left = "-" if seen.left == (0, 0, 0) else seen.left
-    return line(row.moment, row.name, world, *seen.cell, seen.next, left)
-
-
-def printed(rows: list[Row], retry_sent: bool) -> Iterator[str]:
-    """The matrix as it is observed, line by line."""
-    yield f"retry_sent={retry_sent}"
-    yield heading()
-    for row in rows:
-        for world in WORLDS:
-            yield shown(row, world, observe(row, world, retry_sent))
-
-
-def main(words: list[str]) -> None:
-    rows = [row for row in MATRIX if all(word in str(row) for word in words)]
-    for retry_sent in (True, False):
-        print(*printed(rows, retry_sent), "", sep="\n")
-
-
-# --- 5. The matrix, checked
+# --- 4. The matrix, checked
 
 every_row = pytest.mark.parametrize("row", MATRIX, ids=str)
 every_world = pytest.mark.parametrize("world", WORLDS)
@@ -775,23 +732,7 @@ def test_every_fault_has_a_row():
     assert {fault.kind for fault in faults + inner} == ours - helpers
 
 
-def test_the_matrix_can_be_read():
-    command = [sys.executable, "-W", "error", str(Path(__file__).resolve()), "accepted", "RST"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    expected = []
-    for retry_sent in (True, False):
-        expected += [f"retry_sent={retry_sent}", heading()]
-        for row in MATRIX:
-            if "accepted" in str(row) and "RST" in str(row):
-                cells = {world: row.expected(world, retry_sent) for world in WORLDS}
-                expected += [shown(row, w, Observed(c, "202", CLEAN)) for w, c in cells.items()]
-        expected.append("")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(expected) == 2 * (2 + 4 + 1)
-    assert done.stdout.splitlines() == expected
-
-
-# --- 6. Soak
+# --- 5. Soak
 # The fault of a request depends on SEED, its InferenceId and the number of its attempt alone, so
 # that a run can be repeated, whatever the threads do.
 
@@ -879,9 +820,11 @@ def call_once(client: Client, name: str) -> Ended:
         answer = client.invoke_endpoint_async(**CALL, InferenceId=name)
     except (TransportError, ClientError) as error:
         outcomes = [entry["Outcome"] for entry in error.metadata["Attempts"]]
-        return Ended(name, None, error.with_traceback(None), outcomes, client._quota.available)
+        return Ended(
+            name, None, error.with_traceback(None), outcomes, client._sender.quota.available
+        )
     outcomes = [entry["Outcome"] for entry in answer["ResponseMetadata"]["Attempts"]]
-    return Ended(name, answer, None, outcomes, client._quota.available)
+    return Ended(name, answer, None, outcomes, client._sender.quota.available)
 
 
 def soak(
@@ -967,7 +910,3 @@ def check(call: Ended, accepted: list[str], seen: int) -> None:
     assert isinstance(call.error, TransportError) and call.error.kind in AMBIGUOUS
     assert call.outcomes[-1] == call.error.kind
     assert len(accepted) <= ambiguous - (not call.error.sent)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The file as a text: its border, its cuts, the taught path, its sections, sizes and names.
+"""The file as a text: its border, the taught path, its sections, sizes and names.
 
 Each check reads smasync.py's syntax tree or its lines, or imports it in an interpreter of its own.
 """
@@ -159,63 +159,6 @@ def test_the_border_lets_through_what_is_pure(source):
     assert effects(source) == set()
 
 
-# --- The cut: Part I alone, as a file in an empty directory
-
-CUT_AT_WORK = """
-from cut import *
-
-keys = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-members = {"EndpointName": "my-endpoint", "InputLocation": "s3://bucket/in.json"}
-request = serialize(members, resolve_endpoint("us-east-1"))
-request = request._replace(headers=request.headers[:1])
-signed = sign(request, keys, region="us-east-1", service="sagemaker", timestamp="20150830T123600Z")
-print(signed.signature)
-output = ("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out.json")
-print(deserialize(Response(202, (output,), b"{}"))["OutputLocation"])
-"""
-
-
-@pytest.fixture
-def cut(tmp_path):
-    """Runs Python in a directory that holds Part I as cut.py and nothing else."""
-    (tmp_path / "cut.py").write_text(part_i(), encoding="utf-8")
-
-    def run(*arguments):
-        command = [sys.executable, "-B", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONUTF8": "1"}
-        )
-
-    yield run
-    assert [path.name for path in tmp_path.iterdir()] == ["cut.py"]
-
-
-def test_part_i_alone_serializes_signs_and_reads_an_answer(cut):
-    done = cut("-W", "error", "-c", CUT_AT_WORK)
-    assert (done.returncode, done.stderr) == (0, "")
-    golden = "3ab1491bdb15327cc10320e62e4a89c3ed5c40f95e261a01880470d4408ed8e5"
-    assert done.stdout.split() == [golden, "s3://bucket/out.json"]
-
-
-def test_part_i_alone_passes_its_doctests(cut):
-    done = cut("-m", "doctest", "-v", "cut.py")
-    assert done.returncode == 0, done.stdout[-2000:]
-    passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
-    assert int(passed[1]) >= part_i().count(">>>") > 20
-
-
-def test_part_i_alone_exports_what_it_has(cut):
-    done = cut("-c", "from cut import *; print(*sorted(vars()))")
-    exported = {name for name in done.stdout.split() if not name.startswith("__")}
-    tree = ast.parse(part_i())
-    (names,) = (
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-    )
-    assert exported == set(names) <= set(smasync.__all__)
-
-
 # --- The taught path: what a student replaces at a prompt is what signs
 
 REQUEST = smasync.Request("POST", "https://example.com/a b?c=d", (("X-Test", "1"),), b"body")
@@ -362,11 +305,11 @@ def test_a_section_opens_with_its_idea_in_at_most_eight_lines():
 
 
 def public(nodes):
-    """(qualified name, node) of the public functions, classes and methods."""
+    """(qualified name, node) of the functions, the classes, and what the exported ones have."""
     for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             yield node.name, node
-            if isinstance(node, ast.ClassDef):
+            if isinstance(node, ast.ClassDef) and node.name in smasync.__all__:
                 yield from ((f"{node.name}.{name}", part) for name, part in public(node.body))
 
 

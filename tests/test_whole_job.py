@@ -1507,24 +1507,19 @@ def no_more(spot: str) -> bytes:
 OPEN_PART = part(DATA, CUT, 700, spot=f"bytes {CUT}-699/*")
 REST = part(DATA, 700, ALL, spot=f"bytes 700-{ALL - 1}/*")
 OPEN_ENDS = {
-    # what follows a part of an object of unknown size: whether all is there in the end
-    "the rest, with the size": ([part(DATA, 700, ALL)], True),
-    "the rest, and no more": ([REST, no_more(f"bytes */{ALL}")], True),
-    "nothing": ([message("HTTP/1.1 503 Slow Down", "Content-Length: 0")], False),
-    "no more of a longer one": ([no_more(f"bytes */{ALL}")], False),
-    "no more of no size": ([REST, no_more("bytes */*")], False),
+    # what follows a part of an object of unknown size
+    "nothing": [message("HTTP/1.1 503 Slow Down", "Content-Length: 0")],
+    "no more of a longer one": [no_more(f"bytes */{ALL}")],
+    "no more of no size": [REST, no_more("bytes */*")],
 }
 
 
 @pytest.mark.parametrize("where", WHERES)
-@pytest.mark.parametrize("answers, complete", OPEN_ENDS.values(), ids=OPEN_ENDS)
-def test_a_part_of_an_object_of_unknown_size_is_not_its_end(tmp_path, answers, complete, where):
+@pytest.mark.parametrize("answers", OPEN_ENDS.values(), ids=OPEN_ENDS)
+def test_a_part_of_an_object_of_unknown_size_is_not_its_end(tmp_path, answers, where):
     scripts = [chunked(DATA[:CUT])], [OPEN_PART], *[[answer] for answer in answers]
     with playing(*scripts) as running, connected(running.url) as client:
-        if complete:
-            assert fetched(client, where, tmp_path) == DATA
-        else:
-            raised_by(lambda: fetched(client, where, tmp_path), TransportError, ClientError)
+        raised_by(lambda: fetched(client, where, tmp_path), TransportError, ClientError)
 
 
 def test_a_416_to_the_first_question_is_no_result():
@@ -1591,7 +1586,7 @@ def test_a_look_at_what_breaks_off_for_ever_has_an_end_and_leaves_quota(seconds)
     with RawServer(serve) as running, connected(running.url, **options) as client:
         error = raised_by(lambda: client.poll(ACCEPTED), TransportError)
         assert error.kind == "closed" and OUTPUT in str(error)
-        assert len(running.requests) == 3 and client._quota.available >= 500 - 2 * 14
+        assert len(running.requests) == 3 and client._sender.quota.available >= 500 - 2 * 14
 
 
 @pytest.mark.parametrize("old", [b"old", None])
@@ -1780,11 +1775,11 @@ STEADY_SECONDS = 0.4  # for each MiB
 IN_TIME = {"read_timeout": LIMIT_SECONDS, **REAL_TIME}
 
 
-def pace(moved: Iterator[int]) -> None:
-    """Lets bytes through, steadily."""
+def pace(moved: Iterator[int], seconds: float = STEADY_SECONDS) -> None:
+    """Lets bytes through, steadily: a MiB in so many seconds."""
     due = time.monotonic()
     for count in moved:
-        due += STEADY_SECONDS * count / MIB
+        due += seconds * count / MIB
         time.sleep(max(0.0, due - time.monotonic()))
 
 
@@ -1820,10 +1815,10 @@ def limited():
 
 
 def test_a_slow_but_steady_upload_is_not_cut_off():
-    size = 8 * MIB
+    size = 32 * MIB  # many times what the system has still to send when all is written
 
     def serve(sock: socket.socket) -> None:
-        pace(received(sock, size - len(read_head(sock).partition(b"\r\n\r\n")[2])))
+        pace(received(sock, size - len(read_head(sock).partition(b"\r\n\r\n")[2])), 0.08)
         sock.sendall(plain(b""))
 
     with Reluctant(serve) as running, connected(running.url, **IN_TIME) as client:
