@@ -1347,8 +1347,9 @@ def read_shared_file(which: str, environ: Mapping[str, str]) -> tuple[Profiles, 
     """The profiles in the "config" or "credentials" file; why there are none, "" for no file."""
     variable, path = SHARED_FILES[which][0], shared_file_path(which, environ)
     try:
-        sections = parse_shared_file(read_text_file(path), path)
-        return config_profiles(sections) if which == "config" else sections, ""
+        text = read_text_file(path)
+        sections = parse_shared_file(text, path) if text else {}  # to parse costs milliseconds
+        return config_profiles(sections) if which == "config" and text else sections, ""
     except FileNotFoundError:
         return {}, f"{path}, which {variable} names, is missing" if environ.get(variable) else ""
     except (OSError, ValueError) as error:
@@ -1540,6 +1541,9 @@ MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundr
 PIECE_BYTES = 1 << 16  # of a file, sent or read at once
 MAX_IDLE_CONNECTIONS = 64
 MAX_IDLE_SECONDS = 50.0  # load balancers drop what is idle for 60 s, some without a word
+HEAD = (  # of a request: without control characters in the first line, or half a line break
+    r"[!-~]+ [!-~]+ HTTP/1\.1\r\n(?:[!-9;-~]+: [^\r\n\0\ud800-\udfff]*\r\n)+\r\n"
+)
 NEVER_PROXIED = (  # added to NO_PROXY: this machine, and what is next to it
     "localhost,127.0.0.1,[::1],169.254.169.254,169.254.170.2,169.254.170.23,[fd00:ec2::254],"
     "[fd00:ec2::23]"
@@ -1601,7 +1605,7 @@ class UrllibTransport:
             body, complete = read_body(answer, sink if answer.status in (200, 206) else None, sock)
             is_reusable = complete and not answer.will_close and route.stage == "read"
             found = answer.getheaders()  # in Latin-1; AWS sends UTF-8
-            headers = [(n, text.encode("latin-1").decode("utf-8", "replace")) for n, text in found]
+            headers = [(n, v.encode("latin-1").decode("utf-8", "replace")) for n, v in found]
             return Response(answer.status, tuple(headers), body, complete)
         finally:
             if sock and is_reusable:
@@ -1721,9 +1725,9 @@ def opener_with(scheme: str, proxy: str | None) -> Any:
 
 
 def route_of(request: Request) -> Any:
-    """The request as urllib.request routes it, and how far it has come, by STAGES.
+    """The request as urllib.request routes it; raises ParamValidationError for a malformed URL.
 
-    Raises ParamValidationError for a URL of another form.
+    It gets three attributes of ours: `connect`, the `key` of its connection, and its `stage`.
     """
     import urllib.request
 
@@ -1741,43 +1745,50 @@ def route_of(request: Request) -> Any:
 def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResponse:
     """Send a request, its headers as they were signed, and read the head of the answer.
 
-    Raises OSError, HTTPException; ParamValidationError for what http.client does not send.
+    Raises OSError, HTTPException; ParamValidationError for what is not of the form HEAD.
     """
-    from http.client import HTTPConnection, HTTPException
+    import re
+    from http.client import HTTPException, HTTPResponse
     from ssl import SSLError
 
     route.stage, headers = "send", request.headers
     if "host" not in [name.lower() for name, _ in headers]:
         headers = (("Host", split_url(request.url)[0]), *headers)
     if not route._tunnel_host:  # or the proxy's password would go through the tunnel
-        headers += tuple(route.header_items())
-    connection: Any = HTTPConnection(route.host, blocksize=PIECE_BYTES)
-    connection.sock = sock
-    is_sendable = not any(end in value for _, value in headers for end in "\r\n\0")
-    try:
-        connection.putrequest(request.method, route.selector, True, True)  # no headers of its own
-        for name, value in headers if is_sendable else ():
-            connection.putheader(name, value.encode())
-    except (ValueError, HTTPException):
-        is_sendable = False  # its words may quote the value
-    if not is_sendable:
+        headers += tuple(route.header_items())  # of which urllib has no other yet
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    head = "".join([f"{request.method} {route.selector} HTTP/1.1\r\n", *lines, "\r\n"])
+    if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # none within one
         raise ParamValidationError("method, URL or a header: has what HTTP does not allow")
-    try:
-        if isinstance(request.body, bytes):
-            connection.endheaders(request.body or None)
-        else:
-            with request.body() as file:
-                connection.endheaders(file)
+    for piece in pieces_of(head.encode(), request.body):
+        try:
+            sock.sendall(piece)
+        except (ConnectionError, SSLError):
+            break  # the service may have answered, and closed, before it had read all
+    else:
         route.stage = "read"
-    except (ConnectionError, SSLError):
-        pass  # the service may have answered, and closed, before it had read all
     sock.allow()
-    answer: http.client.HTTPResponse = connection.getresponse()
+    answer = HTTPResponse(sock, method=request.method)  # type: ignore[arg-type]
+    answer.begin()
     if sock.ended:
         raise ConnectionResetError("the connection ended within the answer's head")
     if answer.status < 200:  # http.client passes over 100
         raise HTTPException("an interim answer")
     return answer
+
+
+def pieces_of(head: bytes, body: RequestBody) -> Iterator[bytes]:
+    """The bytes of a request; raises ParamValidationError for a file that cannot be read."""
+    if isinstance(body, bytes):
+        yield head + body
+        return
+    yield head
+    try:
+        with body() as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise ParamValidationError(f"the body cannot be read: {error}") from error
 
 
 def read_body(
@@ -1810,16 +1821,18 @@ class TimedSocket(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
         self.sock, self.monotonic, self.limit, self.deadline = sock, monotonic, 0.0, NEVER
-        self.until, self.ended, self.hang_up = 0.0, False, sock.close
+        self.until, self.ended, self.hang_up = 0.0, False, sock.close  # 0: do not wait
+        self.reader = KeptReader(self, PIECE_BYTES)
 
     def allow(self) -> None:
         self.until = min(self.monotonic() + self.limit, self.deadline)
 
     def set_timeout(self) -> None:
-        left = self.until - self.monotonic()
-        if left <= 0:
+        left = self.until and self.until - self.monotonic()
+        if left <= 0 and self.until:
             raise TimeoutError("the time limit is over")
-        self.sock.settimeout(left)
+        if not left <= (self.sock.gettimeout() or 0) <= 1.01 * left or not left:
+            self.sock.settimeout(left)
 
     def sendall(self, data: bytes) -> None:
         self.allow()
@@ -1839,24 +1852,31 @@ class TimedSocket(io.RawIOBase):
         raise ValueError("http.client reads without bound where a chunk says that its size is -1")
 
     def makefile(self, _mode: str) -> BinaryIO:
-        return io.BufferedReader(self, PIECE_BYTES)
+        return self.reader
 
     def close(self) -> None:
-        """Nothing: http.client closes its socket before it has read the last answer."""
+        """Nothing, since a file's end would be that of the connection."""
 
     def is_quiet(self) -> bool:
         """Whether the other side has neither closed nor sent something that nobody asked for.
 
-        Such bytes, some of which TLS may hold, would pass for the next answer.
+        Such bytes, which TLS or the reader may hold, would pass for the next answer.
         """
         from ssl import SSLWantReadError
 
-        self.sock.settimeout(0)
+        self.until = 0.0
         try:
-            self.sock.recv(1)
+            self.reader.peek(1)
         except OSError as error:
             return isinstance(error, (BlockingIOError, SSLWantReadError))
         return False
+
+
+class KeptReader(io.BufferedReader):
+    """What came over a connection; it outlives each answer, so that surplus bytes are noticed."""
+
+    def close(self) -> None:
+        """Nothing: http.client closes its file at the end of each answer."""
 
 
 STAGES = {
@@ -1950,6 +1970,7 @@ def is_visible(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
+@lru_cache(maxsize=100)
 def host_and_port(text: str, default_port: int) -> tuple[str, int]:
     """The two halves of "host:port"; an IPv6 address loses its brackets."""
     from urllib.parse import urlsplit
@@ -1991,7 +2012,7 @@ class Call:
     secrets: tuple[str, ...] = ()  # texts to hide, beside those in the headers
     invocation_id = ""
     sent = False  # whether the service can have received it
-    time_off: float | None = None  # seconds by which the last signature's time was wrong
+    skew, time_off = 0.0, 0.0  # with which it was signed; what of it the answer says was wrong
 
     def __init__(
         self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
@@ -2080,18 +2101,17 @@ class Sender:
 
         To raise it here would chain it to the one that has them.
         """
-        started, sent_at, skew = self.monotonic(), self.clock(), self.skew
-        signed, known = self.signed(call, sent_at), {"RetryAttempts": len(call.attempts)}
+        started, sent_at = self.monotonic(), self.clock()
+        known: dict[str, Any] = {"RetryAttempts": len(call.attempts)}
+        signed = self.signed(call, sent_at)
         entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
         call.attempts.append(entry)
-        call.time_off = None
         answer: dict[str, Any] = {}
         failure: Any = None
         try:
             response = self._response(call, signed)
-            known.update(self._timing(call, response, sent_at, skew))
-            entry["Outcome"], call.sent = str(response.status), True
-            answer = call.read(response)
+            known["ResponseAt"], call.sent = self.clock(), True
+            entry["Outcome"], answer = str(response.status), call.read(response)
         except TransportError as error:
             failure, entry["Outcome"], call.sent = error, error.kind, call.sent or error.sent
             error.args, error.metadata = (call.hide(str(error)),), {}
@@ -2104,6 +2124,8 @@ class Sender:
             entry["Outcome"] = code
         entry["Seconds"] = self.monotonic() - started
         metadata = failure.metadata if failure else answer["ResponseMetadata"]
+        if "HTTPHeaders" in metadata:
+            known.update(self._timing(call, metadata["HTTPHeaders"], sent_at, known["ResponseAt"]))
         metadata.update(known, Attempts=call.attempts)
         return answer, failure
 
@@ -2128,38 +2150,41 @@ class Sender:
             trace = quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
             headers += (("X-Amzn-Trace-Id", trace),)
         request = Request(method, url, (*headers, ("amz-sdk-request", count)), body)
-        timestamp = amz_date(int(now + self.skew))
+        call.skew, call.time_off = self.skew, 0.0
+        timestamp = amz_date(int(now + call.skew))
         return sign(request, call.credentials, timestamp=timestamp, **call.signing)
 
     def _response(self, call: Call, signed: Signed) -> Response:
         """What the transport makes of the request; both go to the log."""
         left = min(call.timeout, call.deadline - self.monotonic())
-        options: dict[str, Any] = {} if left == NEVER else {"timeout": max(left, 0.001)}
+        if left <= 0:
+            raise TransportError("the time limit is over", kind="timeout", sent=False)
+        options: dict[str, Any] = {} if left == NEVER else {"timeout": left}
         if call.sink is not None:
             options["sink"] = call.sink
         request, canonical, to_sign, _ = signed
         service = SERVICE_IDS.get(call.signing.get("service", ""), "unsigned")
-        form = "%s, %s signed:\n%s\n%s\n%r"
-        call.log(form, service, call.operation, canonical, to_sign, request)
+        if logger():
+            working = f"{canonical}\n{to_sign}\n{request!r}"
+            call.log("%s, %s signed:\n%s", service, call.operation, working)
         response = self.transport(request, **options)
         if response.status >= 300:
             body = response.body
             for text in call.hidden():  # already here: an error may quote no more than a part
                 body = body.replace(text.encode(), b"(hidden)")
             response = response._replace(body=body)
-        call.log("answer: %r %s", response, tuple(shown_headers(response.headers)))
+        if logger():
+            call.log("answer: %r %s", response, tuple(shown_headers(response.headers)))
         return response
 
     def _timing(
-        self, call: Call, response: Response, sent_at: float, used_skew: float
+        self, call: Call, headers: Mapping[str, str], sent_at: float, received_at: float
     ) -> dict[str, Any]:
         """What the answer says about the clocks; the next signature uses it."""
-        headers, received_at = response_metadata(response)["HTTPHeaders"], self.clock()
-        server_time = http_date(headers.get("date"))
         skew = clock_skew(headers, sent_at, received_at)
         if skew is not None and call.credentials:  # IMDS and the like have this machine's clock
-            self.skew, call.time_off = skew, skew - used_skew
-        return {"ServerTime": server_time, "ResponseAt": received_at, "ClockSkew": skew}
+            self.skew, call.time_off = skew, skew - call.skew
+        return {"ServerTime": http_date(headers.get("date")), "ClockSkew": skew}
 
     def _retry_kind(self, call: Call, error: ClientError | TransportError) -> str | None:
         """The row of RETRIES to go by; None if the error is final.
@@ -2222,7 +2247,9 @@ MANDATORY_SECONDS = 10 * 60  # before the end: all calls wait for it, and failur
 SERVICE_TIMEOUT_SECONDS, PROCESS_TIMEOUT_SECONDS = 20.0, 60.0  # the former for STS and SSO
 CONTAINER_TIMEOUT_SECONDS, METADATA_ATTEMPTS = 2.0, 3  # botocore's
 CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
-CONTAINER_HOSTS = NEVER_PROXIED.replace("[", "").replace("]", "").split(",")
+CONTAINER_HOSTS = frozenset(  # that may get the container's token unencrypted
+    "localhost 127.0.0.1 ::1 169.254.170.2 169.254.170.23 fd00:ec2::23".split()
+)
 IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
 PROFILE_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 ENVIRONMENT_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
@@ -2280,23 +2307,28 @@ class CredentialChain:
         if current is None or current == refused:
             return self.renewed(current, deadline)
         left = (current.expires_at or NEVER) - clock()
-        is_being_renewed = self.lock.locked()  # by another thread
-        if left > (MANDATORY_SECONDS if is_being_renewed else ADVISORY_SECONDS):
+        if left > ADVISORY_SECONDS:
             return current
-        try:
+        if left <= MANDATORY_SECONDS:
             return self.renewed(current, deadline)
+        try:
+            return self.renewed(
+                current, (self.sender.monotonic() + deadline) / 2, is_advisory=True
+            )
         except Exception:  # whatever a caller's function raises
-            if left <= MANDATORY_SECONDS:
-                raise
             return current
 
-    def renewed(self, old: Credentials | None, deadline: float) -> Credentials:
+    def renewed(
+        self, old: Credentials | None, deadline: float, is_advisory: bool = False
+    ) -> Credentials:
         """Others than the old ones, which another thread may have loaded meanwhile."""
-        left = -1 if deadline == NEVER else max(deadline - self.sender.monotonic(), 0)
-        if not self.lock.acquire(timeout=left):
-            text = "another thread loads credentials, and the time limit of the call is over"
-            raise TransportError(text, kind="timeout", sent=False)
+        left, held = deadline - self.sender.monotonic(), False
+        left = 0 if is_advisory else -1 if left == NEVER else max(left, 0)
         try:
+            held = self.lock.acquire(timeout=left)
+            if not held:
+                text = "another thread loads credentials, and the time limit of the call is over"
+                raise TransportError(text, kind="timeout", sent=False)
             if self.current is None or self.current == old:
                 self.deadline = deadline
                 loaded = self.given() if self.given else self.load()
@@ -2306,7 +2338,8 @@ class CredentialChain:
                 self.current = loaded
             return self.current
         finally:
-            self.lock.release()
+            if held:
+                self.lock.release()
 
     def load(self) -> Credentials:
         """The first credentials that a provider has, by the files as they are now."""
@@ -2324,6 +2357,9 @@ class CredentialChain:
                     raise CredentialsError("the credentials handed out have expired already")
             except Error as error:
                 tried.append((name, f"{where}{error}"))
+                if self.sender.monotonic() >= self.deadline:
+                    text = f"{name}: {where}{error}"
+                    raise TransportError(text, kind="timeout", sent=False) from error
                 raise CredentialsError(f"{name}: {where}{error}", tried=tried) from error
             if found:
                 self.sources["credentials"] = name
@@ -2483,11 +2519,15 @@ class CredentialChain:
         try:
             done = subprocess.run(
                 command if os.name == "nt" else shlex.split(command),  # Windows splits it itself
-                stdin=subprocess.DEVNULL, capture_output=True, timeout=PROCESS_TIMEOUT_SECONDS,
-                env=self.environ,
+                stdin=subprocess.DEVNULL, capture_output=True, env=self.environ,
+                timeout=min(PROCESS_TIMEOUT_SECONDS, self.deadline - self.sender.monotonic()),
             )  # fmt: skip
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        except subprocess.TimeoutExpired:
+            done = None  # no context for the next error, since this one quotes the whole command
+        except (OSError, ValueError) as error:
             raise CredentialsError(f"{what}: cannot be run: {error}") from None
+        if done is None:
+            raise CredentialsError(f"{what}: does not end in time")
         if done.returncode or (json_object(done.stdout) or {}).get("Version") != 1:
             said, status = done.stderr.decode("utf-8", "replace").strip()[:1000], done.returncode
             wrong = f"ended with status {status}, without JSON of Version 1 on its stdout"
@@ -2516,7 +2556,8 @@ class CredentialChain:
             raise CredentialsError(f"{name} has a line break or the like")
         headers: Headers = (("Authorization", token),) if token else ()
         request = Request("GET", url, (("Accept", "application/json"), *headers))
-        answer = self.ask("container credentials", request, near=CONTAINER_TIMEOUT_SECONDS)
+        options: dict[str, Any] = {"near": CONTAINER_TIMEOUT_SECONDS, "secrets": (relative,)}
+        answer = self.ask("container credentials", request, **options)
         return credentials_in(answer, "the container endpoint's answer")
 
     def imds(self) -> Credentials | None:
@@ -2652,12 +2693,14 @@ def epoch(text: object) -> float | None:
     import re
     from datetime import datetime
 
-    if not text or isinstance(text, (int, float)):
-        return text / 1000 if text else None  # type: ignore[operator]
+    if not text:
+        return None
     form = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d{1,9})?([Zz]|UTC|[+-]\d\d:?\d\d)?"
     found = re.fullmatch(form, str(text), re.ASCII)
     date, clock, zone = found.groups("Z") if found else ("", "", "")
     try:  # fromisoformat knows all of this from Python 3.11 on only
+        if isinstance(text, (int, float)):
+            return text / 1000
         moment = f"{date} {clock} {zone.upper().replace('UTC', 'Z')}"
         return datetime.strptime(moment, "%Y-%m-%d %H:%M:%S %z").timestamp()
     except (ValueError, OverflowError):
@@ -2745,8 +2788,9 @@ class RuntimeClient:
         Outcome, Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
         CredentialsError, TransportError (of kind "timeout" at the end of `timeout`), ClientError.
         """
-        members = {**locals(), **unknown}
+        members = dict(locals())
         del members["self"], members["unknown"], members["timeout"]
+        members.update(unknown)
         return self._sender.send(self._invocation(members, timeout))
 
     def explain(self, /, **members: Any) -> Signed:
@@ -2785,8 +2829,10 @@ def _given(
     if credentials is not None and any(keys):
         raise ConfigurationError("give either credentials or the three aws_… keys, not both")
     given = credentials or key_pair(dict(zip(PROFILE_KEYS, keys)), PROFILE_KEYS, "the call")
-    if given is None and any(keys):
-        raise CredentialsError("the call has aws_session_token but no key pair; add that")
+    if given is None and any(key is not None for key in keys):
+        raise CredentialsError(
+            "the call has an empty key, or aws_session_token without a key pair"
+        )
     return given if given is None or callable(given) else lambda: given
 
 

@@ -225,6 +225,14 @@ def test_a_session_token_in_the_call_needs_its_keys_there(files):
     refusal_of(lambda: Client("us-east-1", **arguments).explain(**CALL), "the call.*aws_session")
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_empty_keys_in_the_call_are_an_error_and_not_the_environment_s(files, count):
+    environ = {**files(), **dict(zip(VARIABLES, keys("environment")))}
+    environ.pop(VARIABLES[2])
+    arguments = dict.fromkeys(NAMES[:count], "")
+    refusal_of(lambda: Client("us-east-1", environ=environ, **arguments), "empty key")
+
+
 @pytest.mark.parametrize("place", ["the environment", "credentials", "config"])
 def test_a_session_token_alone_is_no_credentials(files, place):
     triple = (None, None, "hunter2")
@@ -561,6 +569,23 @@ def test_who_waits_for_another_thread_waits_no_longer_than_its_call_may_take(hel
 
 
 # --- credentials that the service calls expired --------------------------------------------------
+
+
+def test_nothing_is_sent_after_the_time_limit_that_loading_used_up(renewing):
+    now, sent = [0.0], []
+
+    def load():
+        now[0] += 2
+        return until("slow")
+
+    def transport(request, **_):
+        sent.append(request)
+        return ACCEPTED
+
+    client, _ = renewing(load, monotonic=lambda: now[0], transport=transport)
+    with pytest.raises(TransportError) as raised:
+        client.invoke_endpoint_async(**CALL, timeout=0.5)
+    assert (raised.value.kind, raised.value.sent, sent) == ("timeout", False, [])
 
 
 class Service:

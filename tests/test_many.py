@@ -14,6 +14,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -1020,6 +1021,19 @@ def test_an_event_is_the_members_and_the_answer_is_the_operation_s(server):
         "FailureLocation": inference.failure_location,
         "InferenceId": "my-id",
     }
+
+
+def test_a_silent_credential_endpoint_does_not_outlast_the_function(server):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/credentials"
+        nowhere = dict.fromkeys(
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        )
+        started = time.monotonic()
+        environ = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "SECONDS_LEFT": "1.5", **nowhere}
+        ((how, kinds, said),), _ = function(server, [CALL], **environ)
+        assert time.monotonic() - started < 4  # with the interpreter's start; it would be 6
+    assert how == "raised" and "TransportError" in kinds and "container" in said
 
 
 def test_one_client_and_one_connection_serve_all_invocations(server):

@@ -1160,6 +1160,28 @@ def test_a_call_s_time_limit_holds_while_a_container_is_silent(desk, failing):
     assert 0.4 < time.monotonic() - started < 1.5
 
 
+def test_a_call_s_time_limit_ends_a_credential_process_and_its_arguments_stay_unsaid(
+    desk, failing
+):
+    desk.write("process.py", "import time\ntime.sleep(30)\n")
+    desk.config("[profile x]\ncredential_process = {process} --password hunter2\n")
+    started = time.monotonic()
+    with desk.client(profile_name="x") as client:
+        call = lambda: client.invoke_endpoint_async(**CALL, timeout=0.5)  # noqa: E731
+        error = failing(call, "credential_process.*in time", error=TransportError)
+    assert (error.kind, error.sent) == ("timeout", False)
+    assert "hunter2" not in str(error) and time.monotonic() - started < 5
+
+
+def test_the_path_of_a_container_s_credentials_is_not_in_the_log(paper, caplog):
+    path = "/v2/credentials/0123456789abcdef"
+    paper.environ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] = path
+    answer = Response(200, (), json.dumps({**PAIR, "Token": "t" * 20}).encode())
+    with caplog.at_level("DEBUG", logger="smasync"):
+        paper.resolve(transport=Recorder(answer))
+    assert "container credentials" in caplog.text and "0123456789abcdef" not in caplog.text
+
+
 def test_imds_that_could_not_get_the_role_says_why(desk, failing):
     desk.configure(CHAIN["instance metadata"])
     refusal = b'{"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role"}'
