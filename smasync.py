@@ -48,8 +48,7 @@ which prints each value of one signature in the order in which it is computed. P
 reach the world through the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep` and
 `random`. `python3 -m doctest smasync.py` is the self-test of a copy.
 
-What it leaves out: every other operation of SageMaker, SigV4a, event streams, adaptive retries,
-and `aws login`.
+What it leaves out: SageMaker's other operations, SigV4a, event streams, adaptive retries, login.
 """
 
 from __future__ import annotations
@@ -62,9 +61,8 @@ from collections import namedtuple
 from functools import lru_cache
 from threading import Lock
 
-# Imports that cost milliseconds stand in the functions that use them: over a bare interpreter
-# urllib.request costs some 45 ms, http.client 30, argparse 15, json 7, re 6, and hashlib 4 and as
-# many MiB. Type names are only ever read by type checkers (typing costs 9 ms).
+# Imports that cost milliseconds stand in the functions that use them: urllib.request 45 ms,
+# http.client 30, argparse 15, typing 9, json 7, re 6, hashlib 4. Type names are for type checkers.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import http.client
@@ -82,6 +80,8 @@ if TYPE_CHECKING:
     Profiles = dict[str, Profile]
     Options = tuple[tuple[str, dict[str, Any]], ...]
     Provider = Callable[[Any], Union["Credentials", None]]
+    Environ = Mapping[str, str]
+    Clock = Callable[[], float]
 
     class Transport(Protocol):
         def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
@@ -1327,7 +1327,7 @@ PLACES = {
 }
 
 
-def load_profiles(environ: Mapping[str, str]) -> Profiles:
+def load_profiles(environ: Environ) -> Profiles:
     """Both shared files merged, by profile name; keys in lower case.
 
     Other sections stand under their whole header ("sso-session x", "services x"). The value of a
@@ -1343,7 +1343,7 @@ def merged(config: Profiles, credentials: Profiles) -> Profiles:
     return {name: {**config.get(name, {}), **credentials.get(name, {})} for name in names}
 
 
-def read_shared_file(which: str, environ: Mapping[str, str]) -> tuple[Profiles, str]:
+def read_shared_file(which: str, environ: Environ) -> tuple[Profiles, str]:
     """The profiles in the "config" or "credentials" file; why there are none, "" for no file."""
     variable, path = SHARED_FILES[which][0], shared_file_path(which, environ)
     try:
@@ -1356,7 +1356,7 @@ def read_shared_file(which: str, environ: Mapping[str, str]) -> tuple[Profiles, 
         return {}, f"{path} cannot be read: {error}"
 
 
-def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
+def shared_file_path(which: str, environ: Environ) -> str:
     """Where the "config" or "credentials" file is: "~" and $VARIABLES are replaced."""
     variable, default = SHARED_FILES[which]
     path = environ.get(variable) or default
@@ -1367,7 +1367,7 @@ def shared_file_path(which: str, environ: Mapping[str, str]) -> str:
     return home_of(environ) + path[1:] if path.startswith(("~/", "~\\")) else path
 
 
-def home_of(environ: Mapping[str, str]) -> str:
+def home_of(environ: Environ) -> str:
     """The home directory; without HOME the one that the system has for this user."""
     return environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
 
@@ -1423,7 +1423,7 @@ def config_profiles(sections: Profiles) -> Profiles:
     return profiles
 
 
-def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
+def environment(environ: Environ | None) -> Environ:
     """The mapping that was given, or the process's own environment."""
     return os.environ if environ is None else environ
 
@@ -1436,9 +1436,10 @@ class Settings:
     """
 
     def __init__(
-        self, environ: Mapping[str, str], profile_name: str | None = None, **arguments: Any
+        self, environ: Environ, profile_name: str | None = None, **arguments: Any
     ) -> None:
-        self.environ, self.arguments, self.profile_in_code = environ, arguments, profile_name
+        self.environ, self.profile_in_code = environ, profile_name
+        self.arguments = {**arguments, PROFILE: profile_name or None}
         self.sources: dict[str, str] = {}
         files = {which: read_shared_file(which, environ) for which in SHARED_FILES}
         self.shared = {which: profiles for which, (profiles, _) in files.items()}
@@ -1446,7 +1447,7 @@ class Settings:
         self.profiles = merged(**self.shared)
         self.files = " and ".join(shared_file_path(which, environ) for which in SHARED_FILES)
         self.profile_name, self.profile = "default", self.profiles.get("default", {})
-        name = self._first(PROFILE, profile_name or None, self._places(PROFILE))
+        name = self.get(PROFILE)
         if name and name not in self.profiles:
             there = "; ".join([", ".join(sorted(self.profiles)) or "none", *self.unread])
             from shlex import quote
@@ -1462,20 +1463,18 @@ class Settings:
 
     def get(self, setting: str) -> Any:
         """The setting, or None if nothing sets it."""
-        return self._first(setting, self.arguments.get(setting), self._places(setting))
-
-    def _places(self, setting: str) -> dict[str, str | None]:
-        """What each place has for a setting, in the order of their precedence."""
         profile = (f"profile {self.profile_name!r}", self.profile.get(setting))
-        return dict(
+        places = dict(
             profile
             if name == PROFILE
             else (f"environment variable {name}", self.environ.get(name))
             for name in PLACES.get(setting, (f"AWS_{setting.upper()}", PROFILE))
         )
+        return self._first(setting, places)
 
-    def _first(self, setting: str, argument: Any, places: Mapping[str, str | None]) -> Any:
+    def _first(self, setting: str, places: Mapping[str, str | None]) -> Any:
         """The argument, or the first text of `places` that is not empty; notes its source."""
+        argument = self.arguments.get(setting)
         found = [("argument", argument)] if argument is not None else []
         found += [(source, text) for source, text in places.items() if text]
         self.sources[setting], value = (*found, ("default", None))[0]
@@ -1485,7 +1484,8 @@ class Settings:
         """A setting that is "true" or "false"; False if nothing sets it."""
         text = str(self.get(setting) or False).lower()
         if text not in ("true", "false"):
-            self._refuse(setting, "true or false")
+            wrong = f"{self.get(setting)!r} is neither true nor false"
+            raise ConfigurationError(f"{setting}, {self.sources[setting]}: {wrong}")
         return text == "true"
 
     def get_count(self, setting: str, default: int) -> int:
@@ -1493,12 +1493,9 @@ class Settings:
         value = self.get(setting)
         text = str(default if value is None else value)
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
-            self._refuse(setting, "a number from 1 to 999999999")
+            wrong = f"{value!r} is not a number from 1 to 999999999"
+            raise ConfigurationError(f"{setting}, {self.sources[setting]}: {wrong}")
         return int(text)
-
-    def _refuse(self, setting: str, expected: str) -> None:
-        value, source = self.get(setting), self.sources[setting]
-        raise ConfigurationError(f"{setting}, {source}: {value!r} is not {expected}")
 
     def endpoint(self, service: str, region: str | None) -> str:
         """The URL of a service in a region, a configured one first; raises ConfigurationError."""
@@ -1516,7 +1513,7 @@ class Settings:
                 keys = parse_shared_file(f"[x]{nested}", f"[{section}]")["x"]
                 places[f"services section of {here}"] = keys.get("endpoint_url")
             places[here] = self.profile.get("endpoint_url")
-        url = self._first(setting, self.arguments.get(setting), places)
+        url = self._first(setting, places)
         if url is None:
             self.sources[setting] = "the region"
         else:
@@ -1563,7 +1560,7 @@ class UrllibTransport:
     def __init__(
         self, *, connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout: float = READ_TIMEOUT_SECONDS, ca_bundle: str | bool | None = None,
-        environ: Mapping[str, str] | None = None, monotonic: Callable[[], float] = time.monotonic,
+        environ: Environ | None = None, monotonic: Clock = time.monotonic,
     ) -> None:  # fmt: skip
         self._idle: list[tuple[object, float, TimedSocket]] = []
         self._lock = Lock()
@@ -1819,7 +1816,7 @@ class TimedSocket(io.RawIOBase):
     `deadline`: a server that sends a byte at a time does not prolong anything.
     """
 
-    def __init__(self, sock: socket.socket, monotonic: Callable[[], float]) -> None:
+    def __init__(self, sock: socket.socket, monotonic: Clock) -> None:
         self.sock, self.monotonic, self.limit, self.deadline = sock, monotonic, 0.0, NEVER
         self.until, self.ended, self.hang_up = 0.0, False, sock.close  # 0: do not wait
         self.reader = KeptReader(self, PIECE_BYTES)
@@ -1944,7 +1941,7 @@ def checked_seconds(name: str, seconds: float) -> float:
     return min(seconds, NO_LIMIT_SECONDS)
 
 
-def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+def proxies(environ: Environ) -> dict[str, str]:
     """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
 
     "no" has the hosts that are asked without a proxy; {} if there is none.
@@ -2062,8 +2059,8 @@ class Sender:
     skew = 0.0  # seconds by which AWS's clock is ahead of ours
 
     def __init__(
-        self, transport: Transport, environ: Mapping[str, str], app_id: str | None = None,
-        clock: Callable[[], float] = system_clock, monotonic: Callable[[], float] = time.monotonic,
+        self, transport: Transport, environ: Environ, app_id: str | None = None,
+        clock: Clock = system_clock, monotonic: Clock = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_fraction,
     ) -> None:  # fmt: skip
@@ -2216,7 +2213,7 @@ def amz_date(seconds: float) -> str:
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
-def user_agent(environ: Mapping[str, str], app_id: str | None) -> str:
+def user_agent(environ: Environ, app_id: str | None) -> str:
     """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
     version = ".".join(map(str, sys.version_info[:3]))
     agent = f"smasync/{__version__} ua/2.1 os/{sys.platform} lang/python#{version}"
@@ -2265,8 +2262,8 @@ ROLE_PARAMETERS = (
 
 def resolve_credentials(
     profile_name: str | None = None, *, region_name: str | None = None,
-    environ: Mapping[str, str] | None = None, transport: Transport | None = None,
-    clock: Callable[[], float] | None = None,
+    environ: Environ | None = None, transport: Transport | None = None,
+    clock: Clock | None = None,
 ) -> Credentials:  # fmt: skip
     """The first credentials in the chain; raises CredentialsError, with what each provider found.
 
@@ -2485,7 +2482,7 @@ class CredentialChain:
         except (CredentialsError, ClientError) as error:
             if isinstance(error, ClientError) and error.status != 401:
                 raise
-            raise CredentialsError(f"{error}; {SSO_ADVICE.format(self.path[-1])}") from error
+            raise CredentialsError(f"{error}; {LOGIN_ADVICE.format(self.path[-1])}") from error
         return credentials_in(answer, "the SSO portal's answer")
 
     def sso_token(self, key: str) -> str:
@@ -2516,18 +2513,18 @@ class CredentialChain:
         import shlex
         import subprocess
 
+        seconds = min(PROCESS_TIMEOUT_SECONDS, self.deadline - self.sender.monotonic())
         try:
             done = subprocess.run(
                 command if os.name == "nt" else shlex.split(command),  # Windows splits it itself
-                stdin=subprocess.DEVNULL, capture_output=True, env=self.environ,
-                timeout=min(PROCESS_TIMEOUT_SECONDS, self.deadline - self.sender.monotonic()),
+                stdin=subprocess.DEVNULL, capture_output=True, env=self.environ, timeout=seconds,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             done = None  # no context for the next error, since this one quotes the whole command
         except (OSError, ValueError) as error:
             raise CredentialsError(f"{what}: cannot be run: {error}") from None
         if done is None:
-            raise CredentialsError(f"{what}: does not end in time")
+            raise CredentialsError(f"{what}: no end after {seconds:.0f} s")
         if done.returncode or (json_object(done.stdout) or {}).get("Version") != 1:
             said, status = done.stderr.decode("utf-8", "replace").strip()[:1000], done.returncode
             wrong = f"ended with status {status}, without JSON of Version 1 on its stdout"
@@ -2626,7 +2623,7 @@ CHAIN: tuple[tuple[str, Provider, str], ...] = (
     ("instance metadata", CredentialChain.imds, "AWS_EC2_METADATA_DISABLED is true, or nothing is "
      "at 169.254.169.254, or the instance has no role"),
 )  # fmt: skip
-SSO_ADVICE = (
+LOGIN_ADVICE = (
     "run: aws sso login --profile {0}; or set, in another profile, what renews by itself: "
     "credential_process = aws configure export-credentials --format process --profile {0}"
 )
@@ -2742,8 +2739,8 @@ class RuntimeClient:
         connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
         read_timeout: float = READ_TIMEOUT_SECONDS, verify: str | bool | None = None,
         parameter_validation: bool = True, retry_sent: bool = True,
-        transport: Transport | None = None, environ: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = system_clock, monotonic: Callable[[], float] = time.monotonic,
+        transport: Transport | None = None, environ: Environ | None = None,
+        clock: Clock = system_clock, monotonic: Clock = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_fraction,
         prompt: Callable[[str], str] | None = None,
@@ -2912,6 +2909,7 @@ class Client(RuntimeClient):
         location: str,
         *,
         ContentType: str | None = None,
+        ServerSideEncryption: str | None = None,
         SSEKMSKeyId: str | None = None,
     ) -> str:
         """Put an input into S3 and return its location, which is for InputLocation.
@@ -2919,13 +2917,16 @@ class Client(RuntimeClient):
         `data` is bytes, a file's path, or a seekable binary file, sent from where it stands; files
         are read twice and never held in memory, at most 5 GiB. What was at the location is
         replaced. Body takes up to 128,000 bytes without S3; all that is larger goes this way.
+        ServerSideEncryption ("AES256", "aws:kms", "aws:kms:dsse") and the key are for buckets
+        whose policy asks for them.
         Raises ParamValidationError, CredentialsError, TransportError, ClientError.
         """
         bucket, key = parse_location(location)
         location = f"s3://{bucket}/{key}"
-        headers = upload_headers(location, ContentType, SSEKMSKeyId)
+        headers = upload_headers(location, ContentType, ServerSideEncryption, SSEKMSKeyId)
         upload: Any = _Upload(data)
-        headers += (("Content-Length", str(upload.size)),)
+        checksum = to_base64(bytes.fromhex(upload.sha256))  # which Object Lock asks for
+        headers += (("Content-Length", str(upload.size)), ("x-amz-checksum-sha256", checksum))
         self._s3("PutObject", "PUT", location, headers, upload, payload_hash=upload.sha256)
         return location
 
@@ -3014,6 +3015,8 @@ class Client(RuntimeClient):
             except ClientError as error:
                 if download.ends_with(error):
                     break
+                if error.status == 403 and denied_action(error):
+                    error.hint = f"allow {denied_action(error)} to this caller"
                 if download.begun or not is_absent(error):
                     raise
                 return error
@@ -3076,7 +3079,8 @@ class Client(RuntimeClient):
             raise trouble
         said = f" (the last look failed: {trouble})" if trouble else ""
         said = f"nothing at {places[0]} after {waited:.1f} s{said}: queued, or still running; "
-        said += "wait longer, or look again later"
+        unseen = "a failure cannot be seen, since the endpoint has no S3FailurePath"
+        said += "wait longer, or look again later" if places[1] else unseen
         raise ResultTimeout(said, location=places[0], waited=waited) from trouble
 
 
@@ -3116,8 +3120,17 @@ NO_LIST_HINT = (
 def is_absent(error: ClientError) -> bool:
     """Whether S3 says that the object is not there, or with 403 that it does not tell."""
     if error.status == 403:
-        return error.code == "AccessDenied"
+        return error.code == "AccessDenied" and denied_action(error) in ("", "s3:ListBucket")
     return error.status == 404 and error.code != "NoSuchBucket"
+
+
+def denied_action(error: ClientError) -> str:
+    """The action that the caller may not perform, if S3 names it; else "".
+
+    >>> denied_action(ClientError("User: u is not authorized to perform: kms:Decrypt on x"))
+    'kms:Decrypt'
+    """
+    return (error.message.partition("not authorized to perform: ")[2].split() or [""])[0]
 
 
 def polling_delay(waited: float, random: float) -> float:
@@ -3167,25 +3180,35 @@ def passes(error: ClientError | TransportError, begun: bool) -> bool:
     return retry_kind(error) is not None or (absent and not begun)
 
 
-def upload_headers(location: str, content_type: str | None, kms_key: str | None) -> Headers:
+def upload_headers(
+    location: str, content_type: str | None, encryption: str | None, kms_key: str | None
+) -> Headers:
     """The headers of an upload; raises ParamValidationError, also for no InputLocation."""
-    given = {"InputLocation": location, "ContentType": content_type or None}
-    for name, text in (("ContentType", content_type), ("SSEKMSKeyId", kms_key)):
+    own = {"ServerSideEncryption": encryption, "SSEKMSKeyId": kms_key}
+    for name, text in (("ContentType", content_type), *own.items()):
         if not isinstance(text or "", str):
             raise ParamValidationError(f"{name}: expected str, got {type(text).__name__}")
-    for name, value in given.items():
+        if name in own and not is_visible(text or ""):
+            raise ParamValidationError(f"{name}: has a space or a character that is not ASCII")
+    for name, value in (("InputLocation", location), ("ContentType", content_type)):
         try:
             if value:
                 check_limits(MEMBERS[name], checked_text(MEMBERS[name], value))
         except ValueError as error:
             raise ParamValidationError(f"{name}: {error}") from None
-    if kms_key and not is_visible(kms_key):
-        raise ParamValidationError("SSEKMSKeyId: has a space or a character that is not ASCII")
-    headers: Headers = (("Content-Type", content_type),) if content_type else ()
-    if kms_key:
-        headers += (("x-amz-server-side-encryption", "aws:kms"),)
-        headers += (("x-amz-server-side-encryption-aws-kms-key-id", kms_key),)
-    return headers
+    pairs = (
+        ("Content-Type", content_type),
+        ("x-amz-server-side-encryption", encryption or (kms_key and "aws:kms")),
+        ("x-amz-server-side-encryption-aws-kms-key-id", kms_key),
+    )
+    return tuple([(name, text) for name, text in pairs if text])
+
+
+def to_base64(data: bytes) -> str:
+    """The bytes as text."""
+    from base64 import b64encode
+
+    return b64encode(data).decode()
 
 
 class _Upload:
@@ -3418,7 +3441,7 @@ class _Many:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Hand out what the workers did, until all is done; they have ended when this ends."""
-        from threading import current_thread
+        from threading import get_ident
 
         try:
             while self.feed():
@@ -3432,7 +3455,7 @@ class _Many:
             self.left = True
             for _ in self.workers:
                 self.to_do.put(None)
-            own = current_thread() in self.workers  # collecting garbage
+            own = get_ident() in [worker.ident for worker in self.workers]  # collecting garbage
             for worker in self.workers:  # when the interpreter ends, none goes on any more
                 if worker.ident and not own and not sys.is_finalizing():
                     worker.join()
@@ -3659,9 +3682,13 @@ def _run_wait(options: Namespace) -> None:
 
 
 def _run_put_input(options: Namespace) -> None:
-    kind, key = options.content_type, options.sse_kms_key_id
+    members = {
+        "ContentType": options.content_type,
+        "ServerSideEncryption": options.sse,
+        "SSEKMSKeyId": options.sse_kms_key_id,
+    }
     with _client(options, asks_s3_alone=True) as client:
-        print(client.put_input(options.file, options.location, ContentType=kind, SSEKMSKeyId=key))
+        print(client.put_input(options.file, options.location, **members))
 
 
 def _run_explain(options: Namespace) -> None:
@@ -3702,7 +3729,8 @@ COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = 
         "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
     ), "wait for a result and print it"),
     ("put-input", _run_put_input, (("file", {"type": os.path.expanduser}), (
-        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}),
+        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}), (
+        "--sse", {"help": "AES256, aws:kms or aws:kms:dsse"}),
     ), "put a file into S3 and print its location"),
 )
 # fmt: on
@@ -3759,12 +3787,18 @@ def _parameter(text: str) -> str | bytes:
     try:
         with open(os.path.expanduser(path), "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        return content if scheme == "fileb" else content.decode()
+        return content if scheme == "fileb" else text_in(content)
     except UnicodeDecodeError:
         raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", error)
         raise ParamValidationError(f"{path}: cannot be read: {why}") from None
+
+
+def text_in(content: bytes) -> str:
+    """The text of a file; a mark at its start says UTF-16, as PowerShell writes it, or UTF-8."""
+    is_utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
 
 
 def _formatted(answer: dict[str, Any], options: Namespace) -> str:
@@ -3902,13 +3936,13 @@ class _Bulk:
     def run(self, client: Client) -> None:
         """Send what has no result, and write the results down; Ctrl-C ends the manifest."""
         from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
-        from threading import current_thread, main_thread
+        from threading import get_ident, main_thread
 
         def stop(*_: object) -> None:
             self.stopped = self.stopped or "interrupted"
             signal(SIGINT, SIG_DFL)  # so that a second one ends the program
 
-        heeded = getsignal(SIGINT) is default_int_handler and current_thread() is main_thread()
+        heeded = getsignal(SIGINT) is default_int_handler and get_ident() == main_thread().ident
         if heeded:
             signal(SIGINT, stop)
         try:

@@ -133,6 +133,14 @@ def test_help_lists_every_flag_of_the_aws_cli(command):
     assert listed >= {flag for flag, _, _ in MEMBER_FLAGS} | set(OTHER_FLAGS)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_of_members_is_read_as_powershell_writes_it(run, emulator, tmp_path, encoding):
+    path = tmp_path / "members.json"
+    path.write_text('{"EndpointName": "e", "InputLocation": "s3://b/\u00fc"}', encoding=encoding)
+    good(run("invoke-endpoint-async", "--cli-input-json", f"file://{path}"))
+    assert emulator.ledger[0].members["InputLocation"] == "s3://b/\u00fc"
+
+
 @pytest.mark.parametrize("source", ["Body", "InputLocation"])
 def test_every_member_flag_arrives_in_its_member(run, emulator, source):
     absent = {"Body": "InputLocation", "InputLocation": "Body"}[source]

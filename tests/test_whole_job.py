@@ -7,6 +7,7 @@ bodies (9), and Client's put_input, poll and wait (11). Where time has to pass, 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import gc
@@ -2063,3 +2064,71 @@ def test_an_upload_without_a_time_limit_ends(server):
     with connected(server.url, read_timeout=math.inf) as client:
         client.put_input(bytes(6 * MIB), "s3://bucket/input")
     assert list(server.objects) == ["s3://bucket/input"]
+
+
+# --- What buckets and their policies ask for ------------------------------------------------------
+
+ENCRYPTED = {
+    # (ServerSideEncryption, SSEKMSKeyId): the headers
+    ("AES256", None): ("AES256", None),
+    ("aws:kms", None): ("aws:kms", None),
+    ("aws:kms:dsse", "key-1"): ("aws:kms:dsse", "key-1"),
+    (None, "key-1"): ("aws:kms", "key-1"),
+    (None, None): (None, None),
+}
+
+
+@pytest.mark.parametrize("given, sent", ENCRYPTED.items(), ids=str)
+def test_an_input_is_encrypted_as_the_bucket_s_policy_asks(given, sent):
+    client, s3 = offline(stored)
+    client.put_input(b"x", OUTPUT, ServerSideEncryption=given[0], SSEKMSKeyId=given[1])
+    names = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id")
+    assert tuple(header(s3.requests[0], name) for name in names) == sent
+    signed = str(header(s3.requests[0], "authorization"))
+    assert [name in signed for name in names] == [text is not None for text in sent]
+
+
+@pytest.mark.parametrize("name", ["ServerSideEncryption", "SSEKMSKeyId"])
+@pytest.mark.parametrize("value", ["a b", "ü", "a\n", 1])
+def test_an_encryption_that_no_header_can_have_is_refused(name, value):
+    client, s3 = offline(stored)
+    raised_by(lambda: client.put_input(b"x", OUTPUT, **{name: value}), ParamValidationError)
+    assert s3.requests == []
+
+
+@pytest.mark.parametrize("data", [b"", DATA])
+def test_an_input_goes_with_the_signed_checksum_that_object_lock_asks_for(server, client, data):
+    client.put_input(data, OUTPUT)
+    checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    (put,) = server.requests
+    assert put.header("x-amz-checksum-sha256") == checksum
+    assert "x-amz-checksum-sha256" in put.header("authorization")
+
+
+DENIED = {
+    # what S3 says with its 403: whether the result may still come, and what the hint names
+    "Access Denied": (True, "s3:ListBucket"),
+    "User: u is not authorized to perform: s3:ListBucket on resource: b": (True, "s3:ListBucket"),
+    "User: u is not authorized to perform: kms:Decrypt on resource: k": (False, "kms:Decrypt"),
+    "User: u is not authorized to perform: s3:GetObject on resource: o": (False, "s3:GetObject"),
+}
+
+
+@pytest.mark.parametrize("words, expected", DENIED.items(), ids=DENIED)
+def test_a_403_that_names_another_action_ends_a_wait_at_once(words, expected):
+    may_come, action = expected
+    client, s3 = offline(lambda request: refusal(403, "AccessDenied", words=words))
+    error = raised_by(lambda: client.wait(ACCEPTED, timeout=60), ClientError)
+    assert (len(s3.requests) > 2) == may_come
+    assert action in error.hint
+
+
+def test_the_end_of_a_wait_says_that_a_failure_cannot_be_seen():
+    client, _ = offline(not_there)
+    accepted = {"OutputLocation": OUTPUT}
+    error = raised_by(lambda: client.wait(accepted, timeout=5), ResultTimeout)
+    assert "S3FailurePath" in str(error)
+    error = raised_by(
+        lambda: client.wait({**accepted, "FailureLocation": OUTPUT}, timeout=5), ResultTimeout
+    )
+    assert "S3FailurePath" not in str(error)
