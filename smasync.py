@@ -70,8 +70,8 @@ if TYPE_CHECKING:
     import ssl
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
     from logging import Logger
-    from threading import Thread
     from typing import Any, BinaryIO, Protocol, Self, Union
 
     Headers = tuple[tuple[str, str], ...]
@@ -2809,8 +2809,9 @@ class RuntimeClient:
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""
-        if isinstance(self._transport, UrllibTransport):
-            self._transport.close()
+        close = getattr(self._transport, "close", None)
+        if close:
+            close()
 
     def __enter__(self) -> Self:
         return self
@@ -2972,7 +2973,9 @@ class Client(RuntimeClient):
         grow. Whoever leaves the loop waits for what is on its way, whose outcomes are dropped.
         An exception in `requests` comes after all outcomes. Raises ParamValidationError.
         """
-        return _Many(self, requests, concurrency).outcomes()
+        if type(concurrency) is not int or not 1 <= concurrency <= 1000:
+            raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
+        return outcomes_of(self, iter(requests), concurrency)
 
     def _s3(
         self, operation: str, method: str, location: str, headers: Headers,
@@ -3422,115 +3425,96 @@ class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None
         return f"<Outcome {self.index}, {'accepted' if self.answer else self.error!r}>"
 
 
-class _Many:
-    """One invoke_many: whoever reads the outcomes feeds the workers, who take what comes next."""
+def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> Iterator[Outcome]:
+    """The outcomes of invoke_many, from a pool of threads; none is left behind."""
+    from concurrent.futures import ThreadPoolExecutor
 
-    def __init__(self, client: Client, requests: Iterable[Any], concurrency: int) -> None:
-        from queue import SimpleQueue
+    pool = ThreadPoolExecutor(concurrency)
+    left: list[bool] = []  # not empty once nobody reads outcomes any more
+    try:
+        yield from fed(client, enumerate(requests), 2 * concurrency, pool, left)
+    finally:
+        left.append(True)
+        pool.shutdown(cancel_futures=True)
 
-        if type(concurrency) is not int or not 1 <= concurrency <= 1000:
-            raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
-        self.client, self.requests, self.concurrency = client, enumerate(requests), concurrency
-        self.ended = self.left = False
-        self.workers: list[Thread] = []
-        self.under_way = 0  # requests that were read, and whose outcomes were not handed out
-        self.kept = 0  # outcomes that were, and that a crash would lose; for their owner to count
-        self.failure: BaseException | None = None  # ends the requests; raised after all outcomes
-        self.to_do: SimpleQueue[tuple[int, Mapping[str, Any]] | None] = SimpleQueue()
-        self.done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """Hand out what the workers did, until all is done; they have ended when this ends."""
-        from threading import get_ident
+def fed(
+    client: Client,
+    numbered: Iterator[tuple[int, Any]],
+    most: int,
+    pool: Executor,
+    left: list[bool],
+) -> Iterator[Outcome]:
+    """The outcomes as they come; between two of them at least one request goes to the pool."""
+    from queue import SimpleQueue
 
-        try:
-            while self.feed():
-                outcome = self.done.get()
-                self.under_way -= 1
-                if isinstance(outcome, Outcome):
-                    yield outcome
-                else:
-                    self.failure, self.ended = outcome, True
-        finally:
-            self.left = True
-            for _ in self.workers:
-                self.to_do.put(None)
-            own = get_ident() in [worker.ident for worker in self.workers]  # collecting garbage
-            for worker in self.workers:  # when the interpreter ends, none goes on any more
-                if worker.ident and not own and not sys.is_finalizing():
-                    worker.join()
-        if self.failure:
-            raise self.failure
-
-    def feed(self) -> int:
-        """Read one request, and more until something is done; returns how many are under way."""
-        while not self.ended and self.under_way + self.kept < 2 * self.concurrency:
-            try:
-                request = next(self.requests, None)
-            except Exception as failure:
-                request, self.failure = None, failure
-            if request is None:
-                self.ended = True  # not to be asked again: some iterators would wait for ever
+    done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
+    failure: BaseException | None = None
+    under_way = 0
+    while True:
+        has_room = under_way < most
+        while has_room and failure is None:
+            job, failure = taken(numbered)
+            if job is None:
+                numbered = iter(())  # not to be asked again: some would wait for ever
                 break
-            self.to_do.put(request)
-            self.under_way += 1
-            if len(self.workers) < self.concurrency:
-                self.hire()
-            if not self.done.empty():
-                break
-        return self.under_way
+            pool.submit(lambda *job: done.put(outcome_of(client, left, *job)), *job)
+            under_way += 1
+            has_room = under_way < most and done.empty()
+        if not under_way:
+            break
+        outcome = done.get()
+        under_way -= 1
+        if isinstance(outcome, Outcome):
+            yield outcome
+        else:
+            failure = outcome
+    if failure:
+        raise failure
 
-    def hire(self) -> None:
-        """Start one more worker, or do with those that there are when the system has no more."""
-        from threading import Thread
 
-        self.workers.append(Thread(target=self.work, daemon=True))
+def taken(source: Iterator[tuple[int, Any]]) -> tuple[tuple[int, Any] | None, Exception | None]:
+    """The next of an iterator, None at its end; and what it raised instead."""
+    try:
+        return next(source, None), None
+    except Exception as error:
+        return None, error
+
+
+def outcome_of(
+    client: Client, left: list[bool], index: int, request: Any
+) -> Outcome | BaseException:
+    """What became of one request; what ends a thread is for the reader of the outcomes."""
+    try:
+        return Outcome(index, request, answer_to(client, left, index, request), None)
+    except Exception as error:  # whatever it is, it is this request's
+        return Outcome(index, request, None, error)
+    except BaseException as failure:
+        return failure
+
+
+def answer_to(client: Client, left: list[bool], index: int, request: Any) -> dict[str, Any]:
+    """The answer to one request, which backs off by itself while the service throttles it."""
+    if not hasattr(request, "keys"):
+        kind = type(request).__name__
+        raise ParamValidationError(f"request {index}: expected a mapping, got {kind}")
+    call, sender, retry = client._invocation(request), client._sender, 0
+    call.retry_throttled = False
+    while True:
         try:
-            self.workers[-1].start()
-        except RuntimeError:
-            self.workers.pop()
-            if not self.workers:
+            return sender.send(call)
+        except ClientError as error:
+            is_last = retry == THROTTLED_TRIES - 1 or left
+            if retry_kind(error) != "throttle" or is_last:
                 raise
-
-    def work(self) -> None:
-        for index, request in iter(self.to_do.get, None):
-            if self.left:
-                break
-            self.done.put(self.outcome(index, request))
-
-    def outcome(self, index: int, request: Mapping[str, Any]) -> Outcome | BaseException:
-        try:
-            if not hasattr(request, "keys"):
-                kind = type(request).__name__
-                raise ParamValidationError(f"request {index}: expected a mapping, got {kind}")
-            return Outcome(index, request, self.answer(request), None)
-        except Exception as error:  # whatever it is, it is this request's
-            return Outcome(index, request, None, error)
-        except BaseException as failure:  # what ends a thread is raised where outcomes are read
-            return failure
-
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request, which backs off by itself while the service throttles it."""
-        client, call = self.client, self.client._invocation(request)
-        call.retry_throttled = False
-        retry = 0
-        while True:
-            try:
-                return client._sender.send(call)
-            except ClientError as error:
-                if retry_kind(error) != "throttle" or retry == THROTTLED_TRIES - 1:
-                    raise
-                retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
-                self.pause(backoff("throttle", retry, client._sender.random(), retry_after))
-                if self.left:
-                    raise  # nobody reads this outcome any more
-            retry += 1
-
-    def pause(self, seconds: float) -> None:
-        """Sleep, in naps: whoever leaves the loop does not wait for the whole pause."""
-        while seconds > 0 and not self.left:
-            self.client._sender.sleep(min(seconds, NAP_SECONDS))
-            seconds -= NAP_SECONDS
+            retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
+            pause = backoff("throttle", retry, sender.random(), retry_after)
+            while pause > 0 and not left:
+                sender.sleep(min(pause, NAP_SECONDS))
+                pause -= NAP_SECONDS
+            if left:
+                raise  # nobody reads this outcome any more
+        retry += 1
 
 
 # === PART IV: THE COMMAND LINE ===============================================
@@ -3936,23 +3920,22 @@ class _Bulk:
     def run(self, client: Client) -> None:
         """Send what has no result, and write the results down; Ctrl-C ends the manifest."""
         from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
-        from threading import get_ident, main_thread
 
         def stop(*_: object) -> None:
             self.stopped = self.stopped or "interrupted"
             signal(SIGINT, SIG_DFL)  # so that a second one ends the program
 
-        heeded = getsignal(SIGINT) is default_int_handler and get_ident() == main_thread().ident
-        if heeded:
-            signal(SIGINT, stop)
+        heeded = getsignal(SIGINT) is default_int_handler
         try:
-            many = _Many(client, self.to_send(), self.options.concurrency)
-            for outcome in many.outcomes():
+            if heeded:
+                signal(SIGINT, stop)
+        except ValueError:  # only the main thread may
+            heeded = False
+        try:
+            concurrency = self.options.concurrency
+            for outcome in client.invoke_many(self.to_send(), concurrency=concurrency):
                 self.record(outcome)
-                many.kept += 1
-                if many.done.empty():
-                    self.write()  # all that is done in one go: 1.08 times the lines a second
-                    many.kept = 0
+                self.write()
                 self.show_progress()
         finally:
             if heeded:

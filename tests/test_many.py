@@ -791,13 +791,6 @@ outcomes = client.invoke_many([call] * 40)
 
 if sys.platform == "linux":  # which counts the threads' stacks as memory
 
-    @pytest.mark.parametrize("threads", [1, 3])
-    def test_with_fewer_threads_than_wanted_the_loop_goes_on_with_those(threads):
-        last = "print(*[threading.active_count() for outcome in outcomes if outcome.answer])"
-        done = run_program(FEW_THREADS.format(threads=threads) + last)
-        counts = [int(count) - 1 for count in done.stdout.split()]
-        assert len(counts) == 40 and max(counts) <= threads and done.stderr == ""
-
     def test_without_any_thread_the_loop_says_so():
         done = run_program(FEW_THREADS.format(threads=0) + "next(outcomes)")
         assert (done.returncode, done.stdout) == (1, "")
@@ -1155,20 +1148,3 @@ def test_who_is_slow_with_outcomes_does_not_keep_the_workers_waiting():
         assert read[0] >= handed_out + 2
     outcomes.close()
     assert read[0] <= 29 + 2 * 2
-
-
-def test_a_worker_that_collects_the_loop_as_garbage_ends_it_too():
-    started, ended, held = threading.Event(), threading.Event(), []
-
-    def transport(request: Request, *, timeout: float | None = None) -> Response:
-        if index_of(request) == 3:
-            assert started.wait(PATIENCE)
-            held.pop().close()
-            ended.set()
-        return accept(request)
-
-    held.append(client_of(transport).invoke_many(calls(1000), concurrency=2))
-    for _ in range(3):
-        next(held[0])
-    started.set()
-    assert ended.wait(PATIENCE)

@@ -5,6 +5,8 @@ Where the two differ on purpose, the last section says so, one test a difference
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -194,7 +196,9 @@ def test_an_input_is_put_as_boto3_puts_it(
     options = {"ContentType": kind, "SSEKMSKeyId": kms_key}
     options = {name: value for name, value in options.items() if value}
     encryption = {"ServerSideEncryption": "aws:kms"} if kms_key else {}
-    client.put_object(Bucket=bucket, Key=key, Body=body, **options, **encryption)
+    checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    more = {**options, **encryption, "ChecksumSHA256": checksum}
+    client.put_object(Bucket=bucket, Key=key, Body=body, **more)
     theirs = sent.pop()
     ours = s3_request(lambda client: client.put_input(body, f"s3://{bucket}/{key}", **options))
     assert (ours.method, ours.url, ours.body) == (theirs.method, theirs.url, body_of(theirs))
