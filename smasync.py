@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     import ssl
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from concurrent.futures import Executor
     from logging import Logger
     from typing import Any, BinaryIO, Protocol, Self, Union
 
@@ -3439,11 +3438,7 @@ def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> It
 
 
 def fed(
-    client: Client,
-    numbered: Iterator[tuple[int, Any]],
-    most: int,
-    pool: Executor,
-    left: list[bool],
+    client: Client, numbered: Iterator[tuple[int, Any]], most: int, pool: Any, left: list[bool]
 ) -> Iterator[Outcome]:
     """The outcomes as they come; between two of them at least one request goes to the pool."""
     from queue import SimpleQueue
