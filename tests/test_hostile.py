@@ -17,7 +17,7 @@ from pathlib import Path
 import emulator as emu
 import pytest
 from emulator import Emulator
-from test_transport import RawServer, message
+from raw_server import RawServer, message
 
 import smasync
 from smasync import (

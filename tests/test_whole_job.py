@@ -35,8 +35,8 @@ import pytest
 from emulator import Account, Emulator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from raw_server import RawServer, free_port, message, plain, read_head, wait_until
 from test_hostile import told
-from test_transport import MIB, RawServer, free_port, message, plain, read_head, wait_until
 
 import smasync
 from smasync import (
@@ -60,7 +60,7 @@ TEMPORARY = Credentials("ASIAEXAMPLE", "temporary/SECRET+of40characters/EXAMPLE"
 OUTPUT, FAILURE = "s3://bucket/output", "s3://bucket/failure"
 ACCEPTED = {"OutputLocation": OUTPUT, "FailureLocation": FAILURE}
 CALL = {"EndpointName": "my-endpoint"}
-DATA = bytes(range(256)) * 4 + b"the end"
+DATA, MIB = bytes(range(256)) * 4 + b"the end", 1 << 20
 
 # --- Tools
 
