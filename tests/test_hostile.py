@@ -11,12 +11,12 @@ import json
 import os
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import emulator as emu
 import pytest
 from emulator import Emulator
+from leaks import has_trace, told
 from raw_server import RawServer, message
 
 import smasync
@@ -87,20 +87,6 @@ def location(client):
     """The name of the result of one more call."""
     answer = client.invoke_endpoint_async(**CALL)
     return answer["OutputLocation"].replace("s3://bucket/", "")
-
-
-def chain(error):
-    """The error, and all errors behind it."""
-    behind = [linked for linked in (error.__cause__, error.__context__) if linked is not None]
-    return [error, *(deeper for linked in behind for deeper in chain(linked))]
-
-
-def told(error):
-    """All that an error and those behind it say, to whoever looks at any of it."""
-    texts = traceback.format_exception(type(error), error, error.__traceback__)
-    for link in chain(error):
-        texts += [str(link), repr(link), repr(link.args), repr(vars(link))]
-    return "\n".join(texts)
 
 
 def raised_by(function, *kinds):
@@ -195,12 +181,6 @@ SECRETS = {
     "long token": (Credentials("ASIAEXAMPLE", "secret/OF+40/characters", LONG_TOKEN), LONG_TOKEN),
     "secret key": (KEYS, KEYS.secret_access_key),
 }
-
-
-def has_trace(text, secret, length=12):
-    """Whether any piece of the secret is in the text, JSON's escapes or not."""
-    plain = text.replace("\\", "")
-    return any(secret[i : i + length] in plain for i in range(len(secret) - length + 1))
 
 
 def as_json(secret, text="bad token {}!"):

@@ -35,8 +35,8 @@ import pytest
 from emulator import Account, Emulator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from leaks import told
 from raw_server import RawServer, free_port, message, plain, read_head, wait_until
-from test_hostile import told
 
 import smasync
 from smasync import (
