@@ -58,7 +58,7 @@ import os
 import sys
 import time
 from collections import namedtuple
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import Lock
 
 # Imports that cost milliseconds stand in the functions that use them: urllib.request 45 ms,
@@ -75,9 +75,7 @@ if TYPE_CHECKING:
 
     Headers = tuple[tuple[str, str], ...]
     RequestBody = Union[bytes, Callable[[], BinaryIO]]
-    Profile = dict[str, str]
-    Profiles = dict[str, Profile]
-    Options = tuple[tuple[str, dict[str, Any]], ...]
+    Profiles = dict[str, dict[str, str]]
     Provider = Callable[[Any], Union["Credentials", None]]
     Environ = Mapping[str, str]
     Clock = Callable[[], float]
@@ -100,10 +98,9 @@ __all__ = [
 ]  # fmt: skip
 
 # --- 1. Values ---------------------------------------------------------------
-# What the sections pass to each other: an HTTP request, the answer to one, the credentials that
-# sign a request, and a signed request with the working behind it. None of them can be changed;
-# signing a request makes a new one. Each has a repr that may go into a log: it shows no secret,
-# token, signature or body.
+# What the sections pass to each other: an HTTP request, its answer, credentials, and a signed
+# request with the working behind it. None of them can be changed; signing a request makes a new
+# one. Each has a repr for logs, which shows no secret, token, signature or body.
 
 
 class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
@@ -112,8 +109,8 @@ class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
     `url` is as it goes over the wire, percent-encoded once. `headers` is a tuple of (name, value)
     pairs, sent in this order. `body` is bytes, or a function that opens it anew as a binary file.
 
-    >>> Request("PUT", "https://a.example/", (("Authorization", "AWS4 ..."),), b"[]")
-    <Request PUT https://a.example/, [('Authorization', '<hidden, 8 characters>')], body: 2 bytes>
+    >>> Request("PUT", "https://a.example/?x=1", (("Authorization", "AWS4 ..."),), b"[]")
+    <Request PUT https://a.example/?…, 1 headers, body: 2 bytes>
     """
 
     __slots__ = ()
@@ -125,21 +122,7 @@ class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
     def __repr__(self) -> str:
         body = f"{len(self.body)} bytes" if isinstance(self.body, bytes) else "a stream"
         url = self.url.partition("?")[0] + ("?…" if "?" in self.url else "")
-        return f"<Request {self.method} {url}, {shown_headers(self.headers)}, body: {body}>"
-
-
-HIDDEN_HEADERS = frozenset(
-    "authorization proxy-authorization x-amz-security-token x-amz-sso_bearer_token "
-    "x-aws-ec2-metadata-token x-amzn-sagemaker-custom-attributes".split()
-)
-
-
-def shown_headers(headers: Headers) -> list[tuple[str, str]]:
-    """The headers as a log may have them: the values of HIDDEN_HEADERS become their length."""
-    return [
-        (name, f"<hidden, {len(value)} characters>" if name.lower() in HIDDEN_HEADERS else value)
-        for name, value in headers
-    ]
+        return f"<Request {self.method} {url}, {len(self.headers)} headers, body: {body}>"
 
 
 class Response(namedtuple("Response", "status headers body complete", defaults=[True])):
@@ -182,13 +165,9 @@ class Credentials:
     account_id: str | None
 
     def __init__(
-        self,
-        access_key_id: str,
-        secret_access_key: str,
-        session_token: str | None = None,
-        expires_at: float | None = None,
-        account_id: str | None = None,
-    ) -> None:
+        self, access_key_id: str, secret_access_key: str, session_token: str | None = None,
+        expires_at: float | None = None, account_id: str | None = None,
+    ) -> None:  # fmt: skip
         self.__dict__.update(
             access_key_id=checked_key("access_key_id", access_key_id),
             secret_access_key=checked_key("secret_access_key", secret_access_key),
@@ -212,12 +191,12 @@ def checked_key(name: str, text: str) -> str:
     """The text, if it is visible ASCII, as keys and tokens are; the error never quotes it."""
     if not isinstance(text, str) or not text:
         raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
-    wrong = [position for position, character in enumerate(text) if not "!" <= character <= "~"]
-    if wrong:
-        raise CredentialsError(
-            f"{name}: the character at position {wrong[0]} of {len(text)} is not one that keys "
-            "have; look for a line break or a space that was copied with it"
-        )
+    for place, character in enumerate(text):
+        if not "!" <= character <= "~":
+            raise CredentialsError(
+                f"{name}: position {place} of {len(text)} is no character of a key; look for a "
+                "line break or a space that was copied with it"
+            )
     return text
 
 
@@ -248,22 +227,14 @@ UNSIGNED_HEADERS = frozenset(
     "authorization user-agent x-amzn-trace-id connection expect transfer-encoding accept-encoding "
     "te trailer upgrade keep-alive baggage traceparent tracestate".split()
 )
-SIGNER_HEADERS = frozenset(["authorization", "x-amz-date", "x-amz-security-token"])
 
 
 def sign(
-    request: Request,
-    credentials: Credentials,
-    *,
-    region: str,
-    service: str,
-    timestamp: str,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-    sign_body: bool = False,
-    sign_session_token: bool = True,
-    payload_hash: str | None = None,
-) -> Signed:
+    request: Request, credentials: Credentials, *,
+    region: str, service: str, timestamp: str,
+    double_encode: bool = True, normalize_path: bool = True, sign_body: bool = False,
+    sign_session_token: bool = True, payload_hash: str | None = None,
+) -> Signed:  # fmt: skip
     """The request with X-Amz-Date, Authorization and, if they are due, a session token and Host.
 
     `timestamp` is "20150830T123600Z", in UTC. The body's hash is always signed; `payload_hash`
@@ -311,7 +282,8 @@ def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
 def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The request's headers and the `added` ones, which replace those of an earlier sign()."""
     names = [name.lower() for name, _ in request.headers]
-    replaced = SIGNER_HEADERS.union([name.lower() for name, _ in added])
+    replaced = {"authorization", "x-amz-date", "x-amz-security-token"}
+    replaced.update([name.lower() for name, _ in added])
     headers = [] if "host" in names else [("Host", split_url(request.url)[0])]
     headers += [pair for name, pair in zip(names, request.headers) if name not in replaced]
     return headers + added
@@ -334,14 +306,9 @@ def split_url(url: str) -> tuple[str, str, str]:
 
 
 def canonical_request(
-    method: str,
-    url: str,
-    headers: Iterable[tuple[str, str]],
-    payload_hash: str,
-    *,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-) -> str:
+    method: str, url: str, headers: Iterable[tuple[str, str]], payload_hash: str, *,
+    double_encode: bool = True, normalize_path: bool = True,
+) -> str:  # fmt: skip
     """Step 1: method, path, query, headers, their names, and the payload's hash, a line each.
 
     Proxies may reorder headers and re-encode URLs, so both sides write them in one fixed form.
@@ -452,9 +419,7 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
     day, clock = timestamp[:8], timestamp[9:15]
     digits = day + clock
     if timestamp != f"{day}T{clock}Z" or not (digits.isascii() and digits.isdigit()):
-        raise ParamValidationError(
-            f"timestamp: {timestamp!r} is not of the form '20150830T123600Z'"
-        )
+        raise ParamValidationError(f"timestamp: {timestamp!r} is not like '20150830T123600Z'")
     return f"{day}/{check_region(region)}/{service}/aws4_request"
 
 
@@ -497,18 +462,11 @@ def hmac_sha256(key: bytes, text: str) -> bytes:
 
 
 def presign(
-    request: Request,
-    credentials: Credentials,
-    *,
-    region: str,
-    service: str,
-    timestamp: str,
-    expires: int,
-    double_encode: bool = True,
-    normalize_path: bool = True,
-    sign_session_token: bool = True,
-    payload_hash: str | None = None,
-) -> Signed:
+    request: Request, credentials: Credentials, *,
+    region: str, service: str, timestamp: str, expires: int,
+    double_encode: bool = True, normalize_path: bool = True,
+    sign_session_token: bool = True, payload_hash: str | None = None,
+) -> Signed:  # fmt: skip
     """Like sign, but with the signature in the query: `.request.url` is the result.
 
     Whoever has the URL and sends the signed headers with it can make the request, for `expires`
@@ -556,28 +514,17 @@ SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3", "sts": "STS"}
 SIGNING_NAME = "sagemaker"
 OPERATION = "InvokeEndpointAsync"
 
-
-class Member(
-    namedtuple("Member", "name place type minimum maximum pattern sensitive", defaults=["", False])
-):
-    """One row of the table.
-
-    `place` is "label" (in the URI), "payload" (the body) or a header's name. `minimum` and
-    `maximum` bound a string's characters, a blob's bytes, an integer's value. `pattern` has to
-    match the whole string. Errors and logs do not quote a `sensitive` member.
-    """
-
-    __slots__ = ()
-
-
+# `place` is "label" (in the URI), "payload" (the body) or a header's name. The limits are of a
+# string's characters, a blob's bytes, an integer's value. `pattern` is of the whole text.
+Member = namedtuple("Member", "name place type minimum maximum pattern", defaults=[""])
 # fmt: off
 INVOKE_ENDPOINT_ASYNC = (
     Member("EndpointName", "label", "string", 1, 63, r"[a-zA-Z0-9](-*[a-zA-Z0-9])*"),
-    Member("Body", "payload", "blob", 1, 128_000, sensitive=True),
+    Member("Body", "payload", "blob", 1, 128_000),
     Member("InputLocation", "X-Amzn-SageMaker-InputLocation", "string", 1, 1024, r"(https|s3)://[^/]+(/.*)?"),
     Member("ContentType", "X-Amzn-SageMaker-Content-Type", "string", 0, 1024),
     Member("Accept", "X-Amzn-SageMaker-Accept", "string", 0, 1024),
-    Member("CustomAttributes", "X-Amzn-SageMaker-Custom-Attributes", "string", 0, 1024, sensitive=True),
+    Member("CustomAttributes", "X-Amzn-SageMaker-Custom-Attributes", "string", 0, 1024),
     Member("InferenceId", "X-Amzn-SageMaker-Inference-Id", "string", 1, 64, r"[!-~][ -~]*"),
     Member("S3OutputPathExtension", "X-Amzn-SageMaker-S3OutputPathExtension", "string", 1, 512,
            r"[a-zA-Z0-9!_.*'()/-]+"),
@@ -586,12 +533,19 @@ INVOKE_ENDPOINT_ASYNC = (
     Member("RequestTTLSeconds", "X-Amzn-SageMaker-RequestTTLSeconds", "integer", 60, 21_600),
     Member("InvocationTimeoutSeconds", "X-Amzn-SageMaker-InvocationTimeoutSeconds", "integer", 1, 3600),
 )
+TYPES: dict[str, Any] = {
+    # type: what may be given, the unit of its limits
+    "string": ((str,), " characters"),
+    "integer": ((int,), ""),
+    "blob": ((bytes, bytearray, memoryview, str), " bytes"),
+}
+UNSENDABLE = {
+    # string: what no request can carry in it unchanged, what it takes
+    "EndpointName": (r"[\0-\x1f\x7f\ud800-\udfff/]|\A\.{0,2}\Z", "no / or control character, nor . or .."),
+    "InputLocation": (r"[\0-\x1f\x7f\ud800-\udfff]|\A | \Z", "no control character, no space at an end"),
+}
 # fmt: on
 MEMBERS = {member.name: member for member in INVOKE_ENDPOINT_ASYNC}
-TYPES: dict[str, Any] = {
-    "string": (str,), "integer": (int,), "blob": (bytes, bytearray, memoryview, str),
-}  # fmt: skip
-UNITS = {"string": " characters", "blob": " bytes", "integer": ""}
 
 
 def serialize(
@@ -611,7 +565,8 @@ def serialize(
     values = validated(params, parameter_validation)
     body: bytes = values.pop("Body", b"")
     endpoint_name = values.pop("EndpointName")
-    headers = [(MEMBERS[name].place, str(value).strip(" ")) for name, value in values.items()]
+    texts = {MEMBERS[name].place: str(value).strip(" ") for name, value in values.items()}
+    headers = [(name, text) for name, text in texts.items() if text]
     if body:
         headers.append(("Content-Type", "application/octet-stream"))
     headers.append(("Content-Length", str(len(body))))
@@ -621,80 +576,57 @@ def serialize(
 
 def validated(params: Mapping[str, Any], limits: bool) -> dict[str, Any]:
     """The members that go out, each as str, int or bytes; or one error with all that is wrong."""
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, value in params.items():
-        member = MEMBERS.get(name)
-        if member is None:
-            problems.append(unknown_member(name))
-        elif value is not None and not is_unsaid(member, value):
-            try:
-                values[name] = None  # given, right or wrong
-                values[name] = plain_value(member, value, limits)
-            except (TypeError, ValueError) as error:
-                problems.append(f"{name}: {error}")
-    if "EndpointName" not in values:
+    given = {name: value for name, value in params.items() if value is not None}
+    values, problems = {}, []
+    for name, value in given.items():
+        try:
+            values[name] = sendable_value(name, value, limits)
+        except (TypeError, ValueError) as error:
+            problems.append(f"{name}: {error}")
+    if "EndpointName" not in given:
         problems.append("EndpointName: is required; give the endpoint's name")
-    if limits and ("Body" in values) == ("InputLocation" in values):
-        given = "both were given" if "Body" in values else "neither was given"
-        problems.append(f"Body, InputLocation: exactly one of the two is required; {given}")
+    if limits and ("Body" in given) == ("InputLocation" in given):
+        which = "both were given" if "Body" in given else "neither was given"
+        problems.append(f"Body, InputLocation: exactly one of the two is required; {which}")
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
         raise ParamValidationError(f"Parameter validation failed:{listed}", problems=problems)
     return values
 
 
-def unknown_member(name: object) -> str:
-    """The problem of a member that does not exist, with the nearest one that does."""
-    import difflib
+def sendable_value(name: str, value: Any, limits: bool) -> Any:
+    """The value as str, int or bytes; raises TypeError or ValueError if it cannot be sent.
 
-    names = {known.lower(): known for known in MEMBERS}
-    close = difflib.get_close_matches(str(name).lower(), names, 1)
-    advice = f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(MEMBERS)}"
-    return f"{name}: unknown member; {advice}"
-
-
-def is_unsaid(member: Member, value: object) -> bool:
-    """Whether the value is empty, for a member that may be empty: it is not sent then."""
-    return member.minimum == 0 and isinstance(value, str) and not value.strip(" ")
-
-
-def plain_value(member: Member, value: Any, limits: bool) -> Any:
-    """The value as str, int or bytes; raises TypeError or ValueError if it cannot be sent at all.
-
-    With `limits` it also raises for what the model forbids. A binary file given as Body is read
-    here, at most to one byte beyond the limit.
+    A binary file given as Body is read here, with `limits` at most to one byte beyond the limit.
     """
-    value = sendable_value(member, value, limits)
-    if limits:
-        check_limits(member, value)
+    if name not in MEMBERS:
+        import difflib
+
+        close = difflib.get_close_matches(str(name), MEMBERS, 1)
+        advice = f"did you mean {close[0]}?" if close else f"known are {', '.join(MEMBERS)}"
+        raise ValueError(f"unknown member; {advice}")
+    member = MEMBERS[name]
+    kinds, _ = TYPES[member.type]
+    if member.type == "blob" and hasattr(value, "read"):
+        value = read_blob(value, member.maximum + 1) if limits else value.read()
+    if type(value) is bool or not isinstance(value, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"expected {names}, got {type(value).__name__}")
+    if member.type == "string":
+        value = str.__str__(value)  # the text itself, for an Enum that is a str too
+    elif member.type == "integer":
+        value = int(value)
+    else:
+        value = value.encode() if isinstance(value, str) else bytes(value)
+    check_value(member, value, limits)
     return value
 
 
-def sendable_value(member: Member, value: Any, limits: bool) -> Any:
-    """The value as str, int or bytes, whatever its size."""
-    if member.type == "blob" and hasattr(value, "read"):
-        value = read_blob(value, member.maximum + 1 if limits else -1)
-    if type(value) is bool or not isinstance(value, TYPES[member.type]):
-        names = " or ".join(kind.__name__ for kind in TYPES[member.type])
-        raise TypeError(f"expected {names}, got {type(value).__name__}")
-    if member.type == "integer":
-        return int(value)
-    if not isinstance(value, str):
-        return bytes(value)
-    value = str.__str__(value)  # the text itself, for an Enum that is a str too
-    try:
-        encoded = value.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"a lone surrogate at position {error.start}") from None
-    return encoded if member.type == "blob" else checked_text(member, value)
-
-
 def read_blob(file: BinaryIO, limit: int) -> bytes:
-    """At most `limit` bytes of a file, which may return them in small pieces; -1 is no limit."""
+    """At most `limit` bytes of a file, which may return them in small pieces."""
     content = b""
-    while limit < 0 or len(content) < limit:
-        piece = file.read(limit - len(content) if limit >= 0 else -1)
+    while len(content) < limit:
+        piece = file.read(limit - len(content))
         if not isinstance(piece, bytes):
             raise TypeError("the file is not open in binary mode; open it with 'rb'")
         if not piece:
@@ -703,59 +635,38 @@ def read_blob(file: BinaryIO, limit: int) -> bytes:
     return content
 
 
-def checked_text(member: Member, value: str) -> str:
-    """The text, if a request can carry it unchanged; raises ValueError."""
-    if not (value.isascii() and value.isprintable()):
-        import re
-
-        beyond_ascii = member.name in ("InputLocation", "EndpointName")
-        found = re.search(r"[\0-\x1f\x7f]" if beyond_ascii else r"[^ -~]", value)
-        if found:
-            control = found[0] < " " or found[0] == "\x7f"
-            kind, why = ("control character", "allowed") if control else ("character", "ASCII")
-            named = "" if member.sensitive else f" U+{ord(found[0]):04X}"
-            raise ValueError(f"{kind}{named} at position {found.start()} is not {why}")
-    if member.place == "label" and (value in ("", ".", "..") or "/" in value):
-        place = f"{value[:63]!r}, from position {max(0, value.find('/'))}"
-        raise ValueError(f"{place}, cannot be one segment of a URL's path")
-    if member.name == "InputLocation" and value != value.strip(" "):
-        raise ValueError(
-            "white space at an end, which HTTP would drop; S3 would look for another key"
-        )
-    return value
-
-
-def check_limits(member: Member, value: Any) -> None:
-    """Raise ValueError for what the model forbids, and the service might one day allow."""
+def check_value(member: Member, value: Any, limits: bool) -> None:
+    """Raise ValueError for what no request can carry and, with `limits`, the model forbids."""
     import re
 
+    unsendable, allowed = UNSENDABLE.get(member.name, (r"[^ -~]", "printable ASCII"))
+    found = re.search(unsendable, value) if member.type == "string" else None
+    if found:
+        raise ValueError(f"position {found.start()} cannot be sent; it takes {allowed}")
+    if not limits:
+        return
     size = value if isinstance(value, int) else len(value)
     if not member.minimum <= size <= member.maximum:
-        is_over, unit = size > member.maximum, UNITS[member.type]
-        which = f"over {member.maximum}" if is_over else f"under {member.minimum}"
-        advice = "; put it in S3 and pass InputLocation" if is_over and unit == " bytes" else ""
-        raise ValueError(f"{size}{unit} is {which}{advice}")
+        _, unit = TYPES[member.type]
+        advice = "; put a larger input in S3, as InputLocation" if member.type == "blob" else ""
+        raise ValueError(f"{size}{unit} is outside {member.minimum} to {member.maximum}{advice}")
     if member.pattern and not re.fullmatch(member.pattern, value):
-        start = re.match(member.pattern, value)
-        position = start.end() if start else 0
-        raise ValueError(
-            f"the character at position {position} does not fit the pattern {member.pattern}"
-        )
+        fits = re.match(member.pattern, value)
+        at = fits.end() if fits else 0
+        raise ValueError(f"position {at} does not fit the pattern {member.pattern}")
 
 
 # --- 4. Errors and answers ---------------------------------------------------
 # First the errors, one class for each answer to "whose fault is it?": your call, configuration or
 # credentials, the way there, the service, the model. Then what reads an answer. In: a Response.
-# Out: the dict that boto3 returns, or a ClientError with the dict that botocore puts into it. A
-# 2xx with an X-Amzn-SageMaker-* header or a JSON object means that the inference is enqueued, even
-# if the body was cut short. No body is too odd to be read.
+# Out: the dict that boto3 returns, or a ClientError with botocore's. A 2xx with a header
+# X-Amzn-SageMaker-* or a JSON object means that the inference is enqueued, even if cut short.
 
 
 class Error(Exception):
     """Base of every error that this module raises on purpose.
 
-    Each can be made from a message alone. The evidence is in attributes, which are keywords when
-    the error is made.
+    An error is made from a message alone, or with evidence: keywords that become attributes.
     """
 
     def __init__(self, message: str = "", **evidence: Any) -> None:
@@ -810,24 +721,18 @@ class ClientError(Error):
 
     def __init__(self, message: str = "", **evidence: Any) -> None:
         super().__init__(message, **evidence)
-        self.response = self.response or {}
-        error = self.response.get("Error") or {}
+        error = self.response.get("Error", {})
+        self.metadata: dict[str, Any] = self.response.get("ResponseMetadata", {})
         self.code, self.message = str(error.get("Code", "")), str(error.get("Message", message))
         self.status: int | None = self.metadata.get("HTTPStatusCode")
         self.request_id = str(self.metadata.get("RequestId", ""))
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The ResponseMetadata of `.response`."""
-        found: dict[str, Any] = self.response.get("ResponseMetadata") or {}
-        return found
 
     def __str__(self) -> str:
         if not self.response:
             return super().__str__()
         retried = ""
-        if self.metadata.get("MaxAttemptsReached") and "RetryAttempts" in self.metadata:
-            retried = f" (reached max retries: {self.metadata['RetryAttempts']})"
+        if self.metadata.get("MaxAttemptsReached"):
+            retried = f" (reached max retries: {self.metadata.get('RetryAttempts')})"
         what = f"An error occurred ({self.code}) when calling the {self.operation_name} operation"
         return f"{what}{retried}: {self.message}"
 
@@ -859,17 +764,8 @@ class ResultTimeout(Error, TimeoutError):
     waited: float = 0.0
 
 
-MODELLED_ERRORS = {
-    "ValidationError": ValidationError,
-    "InternalFailure": InternalFailure,
-    "ServiceUnavailable": ServiceUnavailable,
-}
-LOCATION_HEADERS = {
-    "OutputLocation": "x-amzn-sagemaker-outputlocation",
-    "FailureLocation": "x-amzn-sagemaker-failurelocation",
-}
-REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
-MAX_MESSAGE_CHARACTERS = 4096  # of a body that is not JSON: enough for any message, and no flood
+MODELLED_ERRORS = {kind.__name__: kind for kind in ClientError.__subclasses__()}
+MAX_MESSAGE_CHARACTERS = 4096  # of a body that is not JSON
 
 
 def deserialize(response: Response) -> dict[str, Any]:
@@ -879,8 +775,7 @@ def deserialize(response: Response) -> dict[str, Any]:
     ...                            ("x-amzn-RequestId", "1-2-3")), b'{"InferenceId": "id-1"}'))
     ... # doctest: +NORMALIZE_WHITESPACE
     {'ResponseMetadata': {'RequestId': '1-2-3', 'HTTPStatusCode': 202, 'HTTPHeaders':
-        {'x-amzn-sagemaker-outputlocation': 's3://bucket/out', 'x-amzn-requestid': '1-2-3'},
-        'RetryAttempts': 0},
+        {'x-amzn-sagemaker-outputlocation': 's3://bucket/out', 'x-amzn-requestid': '1-2-3'}},
      'OutputLocation': 's3://bucket/out', 'InferenceId': 'id-1'}
     """
     body, metadata = json_object(response.body), response_metadata(response)
@@ -888,33 +783,29 @@ def deserialize(response: Response) -> dict[str, Any]:
     if not 200 <= response.status < 300:
         raise client_error(response, body, OPERATION)
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
-        page = " (text/html)" if "text/html" in headers.get("content-type", "") else ""
         raise TransportError(
-            f"HTTP {response.status} from something other than SageMaker{page}: it has no "
-            "X-Amzn-SageMaker header and no JSON object; look for a proxy or a log-in page",
+            f"HTTP {response.status} ({headers.get('content-type')}), without an X-Amzn-SageMaker "
+            "header or a JSON object: SageMaker did not answer; look for a proxy or a log-in page",
             retryable=False,
         )
-    answer: dict[str, Any] = {"ResponseMetadata": metadata}
-    for member, name in LOCATION_HEADERS.items():
-        if name in headers:
-            answer[member] = headers[name]
-    if body and isinstance(body.get("InferenceId"), str):
-        answer["InferenceId"] = body["InferenceId"]
-    return answer
+    members = {
+        "OutputLocation": headers.get("x-amzn-sagemaker-outputlocation"),
+        "FailureLocation": headers.get("x-amzn-sagemaker-failurelocation"),
+        "InferenceId": (body or {}).get("InferenceId"),
+    }
+    found = {name: value for name, value in members.items() if isinstance(value, str)}
+    return {"ResponseMetadata": metadata, **found}
 
 
 def response_metadata(response: Response) -> dict[str, Any]:
-    """What boto3 has as ResponseMetadata."""
+    """What boto3 has as ResponseMetadata, but for RetryAttempts, which the client adds."""
     headers: dict[str, str] = {}
     for name, value in response.headers:
         name = name.lower()
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return {
-        "RequestId": next(filter(None, map(headers.get, REQUEST_ID_HEADERS)), ""),
-        "HTTPStatusCode": response.status,
-        "HTTPHeaders": headers,
-        "RetryAttempts": 0,
-    }
+    names = ("x-amzn-requestid", "x-amz-requestid", "x-amz-request-id")
+    request_id = next(filter(None, map(headers.get, names)), "")
+    return {"RequestId": request_id, "HTTPStatusCode": response.status, "HTTPHeaders": headers}
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
@@ -938,29 +829,25 @@ def xml_fields(body: bytes) -> dict[str, str]:
 
     try:
         text = body.decode("utf-8-sig")
-        if not text.lstrip().startswith("<") or "<!DOCTYPE" in text:
-            return {}  # a document type can define entities that fill the memory
+        if "<!DOCTYPE" in text:  # its entities can fill the memory
+            return {}
         elements = fromstring(text).iter()
     except (ParseError, ValueError, RecursionError):
         return {}
     return {element.tag.rpartition("}")[2]: (element.text or "").strip() for element in elements}
 
 
-def client_error(
-    response: Response, body: dict[str, Any] | None, operation_name: str
-) -> ClientError:
+def client_error(response: Response, body: dict[str, Any] | None, operation: str) -> ClientError:
     """The error in an answer; `body` has its fields, None if it is not of the protocol."""
     metadata = response_metadata(response)
     code = error_code(metadata["HTTPHeaders"], body or {}) or str(response.status)
     message = error_message(response, body)
-    error: dict[str, Any] = {
-        "Error": {"Message": message, "Code": code},
-        "ResponseMetadata": metadata,
-    }
-    if code in MODELLED_ERRORS:
-        error["Message"] = message  # the one member that the model's error shapes have
+    error = {"Message": message, "Code": code}
+    said: dict[str, Any] = {"Error": error, "ResponseMetadata": metadata}
     kind = MODELLED_ERRORS.get(code, ClientError)
-    return kind(message, response=error, operation_name=operation_name)
+    if kind is not ClientError:
+        said["Message"] = message  # the one member that the model's error shapes have
+    return kind(message, response=said, operation_name=operation)
 
 
 def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
@@ -980,9 +867,9 @@ def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
 def error_message(response: Response, body: dict[str, Any] | None) -> str:
     """The service's words; for a body that is not a JSON object, what can be said of it."""
     if body is not None:
-        spellings = ("message", "Message", *(key for key in body if key.lower() == "message"))
-        found = next((body[key] for key in spellings if key in body), None)
-        return found if isinstance(found, str) else "" if found is None else repr(found)
+        spellings = [key for key in sorted(body) if key.lower() == "message"]
+        found = body[spellings[-1]] if spellings else None  # "message" before "Message"
+        return "" if found is None else str(found)
     text = response.body.decode("utf-8", "replace").strip()
     is_page = text[:9].lower().startswith(("<html", "<!doctype"))
     if response.status >= 500 and (is_page or not text):
@@ -997,10 +884,9 @@ def error_message(response: Response, body: dict[str, Any] | None) -> str:
 # What to do about a code, where its message does not say so.
 HINTS = {
     "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
-    "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, or "
-    "temporary and without its session token",
-    "ExpiredTokenException": "the credentials have expired; log in again, or look at what renews "
-    "them",
+    "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, in "
+    "quotes, or temporary and without its session token",
+    "ExpiredTokenException": "log in again, or look at what renews the credentials",
     "RequestTimeTooSkewed": "set the clock of this machine",
 }
 EXPECTED = "The Canonical String for this request should have been\n'"
@@ -1020,29 +906,35 @@ def mismatch(error: Mapping[str, str], canonical: str) -> str:
     expected = error.get("CanonicalRequest") or said.rpartition("'\n\nThe String-to-Sign")[0]
     if not expected:
         return ""
-    theirs, ours = (masked(text, HIDDEN_HEADERS).split("\n") for text in (expected, canonical))
-    for number, (their, our) in enumerate(zip([*theirs, ""], [*ours, ""]), 1):
+    lines = zip([*expected.split("\n"), ""], [*canonical.split("\n"), ""])
+    for number, (their, our) in enumerate(lines, 1):
         if their != our:
             what = f"line {number} of the canonical request"
             return f"{what}: the service has {their!r}, we have {our!r}"
     return "the canonical requests are the same, so the secret key or the token is another one"
 
 
-def masked(text: str, hidden: frozenset[str]) -> str:
+HIDDEN_HEADERS = frozenset(
+    "authorization proxy-authorization x-amz-security-token x-amz-sso_bearer_token "
+    "x-aws-ec2-metadata-token x-amzn-sagemaker-custom-attributes".split()
+)
+
+
+def masked(text: str, hidden: frozenset[str] = HIDDEN_HEADERS) -> str:
     """The text, whose lines "name:value" show only the length of a header that is `hidden`."""
     lines = []
     for line in text.split("\n"):
         name, _, value = line.partition(":")
-        word = "token" if name.lower() == "x-amz-security-token" else "hidden"
-        found = name.lower() in hidden
-        lines.append(f"{name}: <{word}, {len(value.strip())} characters>" if found else line)
+        if name.lower() in hidden:
+            line = f"{name}: <hidden, {len(value.strip())} characters>"
+        lines.append(line)
     return "\n".join(lines)
 
 
 # --- 5. Retry decisions ------------------------------------------------------
 # In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
 # AWS's SDKs as of 2026. A quota, shared by all calls of a client, pays for each retry, so that
-# clients do not triple the load of a service that fails. Nothing here sleeps or reads a clock.
+# clients do not triple the load of a service that fails.
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
 MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
@@ -1054,8 +946,7 @@ RETRIES: dict[str, tuple[float, int]] = {
     "corrected": (0.05, 0),  # the next request has the right time, or other credentials
 }
 QUOTA = 500
-TRANSIENT_STATUS = frozenset([500, 502, 503, 504])
-TRANSIENT_CODES = frozenset(["RequestTimeout", "RequestTimeoutException"])
+TRANSIENT = frozenset([500, 502, 503, 504, "RequestTimeout", "RequestTimeoutException"])
 THROTTLE_CODES = frozenset(
     "Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException "
     "TooManyRequestsException ProvisionedThroughputExceededException RequestLimitExceeded "
@@ -1067,15 +958,15 @@ SKEW_CODES = frozenset(
     "AccessDeniedException".split()
 )
 EXPIRED_CODES = frozenset(["ExpiredToken", "ExpiredTokenException"])
-MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock is a likely cause of a refusal
+MAX_SKEW_SECONDS = 240  # AWS accepts 5 minutes; beyond 4 the clock may be why it refuses
 SLOW_ROUND_TRIP_SECONDS = 900  # the Date of an answer this slow says nothing about our clock
 
 
 def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
     """The row of RETRIES to which an error belongs; None if it is final.
 
-    `skew` is how far off the signed time was, in seconds, if that is known. `retry_sent=False`
-    makes a request final that was sent and got no answer: the service may have accepted it.
+    `skew` is by how many seconds the signed time was off, if known. `retry_sent=False` makes a
+    request final that was sent and got no answer: the service may have accepted it.
 
     >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
     'transient'
@@ -1087,7 +978,7 @@ def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = Tr
         return None
     if error.code in THROTTLE_CODES or (error.status == 429 and error.code not in MODELLED_ERRORS):
         return "throttle"
-    if error.code in TRANSIENT_CODES or error.status in TRANSIENT_STATUS:
+    if error.code in TRANSIENT or error.status in TRANSIENT:
         return "transient"
     if error.code in SKEW_CODES and abs(skew or 0) > MAX_SKEW_SECONDS:
         return "corrected"
@@ -1104,19 +995,17 @@ def backoff(kind: str, retry: int, random: float, retry_after: str | None = None
     >>> backoff("transient", 0, 1.0, "10000")
     5.05
     """
-    first_delay, _ = RETRIES[kind]
-    delay: float = random * min(first_delay * 2**retry, MAX_BACKOFF_SECONDS)
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+    delay: float = random * min(RETRIES[kind][0] * 2**retry, MAX_BACKOFF_SECONDS)
+    if retry_after and retry_after.isascii() and retry_after.isdigit():
         return max(delay, min(int(retry_after[:9]) / 1000, delay + 5))
     return delay
 
 
 class RetryQuota:
-    """What a client may still spend on retries: 500 at first, never below 0, never above 500."""
+    """What a client may still spend on retries: QUOTA at first, and never more or below 0."""
 
-    def __init__(self, available: int = QUOTA) -> None:
-        self.available = available
-        self._lock = Lock()
+    def __init__(self) -> None:
+        self.available, self._lock = QUOTA, Lock()
 
     def spend(self, cost: int) -> bool:
         """Take `cost`, if that much is available; whether it was."""
@@ -1176,57 +1065,43 @@ PARTITIONS = (
     ("aws-eusc", "eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
     ("aws", "", "amazonaws.com", "api.aws"),
 )
-HOSTS = {
-    # service: plain, FIPS, dual-stack, both
-    "sagemaker-runtime": ("runtime.sagemaker.{R}.{dns}", "runtime.sagemaker-fips.{R}.{dns}",
-                          "runtime.sagemaker.{R}.{dual}", "runtime.sagemaker-fips.{R}.{dual}"),
-    "s3": ("s3.{R}.{dns}", "s3-fips.{R}.{dns}", "s3.dualstack.{R}.{dns}", "s3-fips.dualstack.{R}.{dns}"),
-    "sts": ("sts.{R}.{dns}", "sts-fips.{R}.{dns}", "sts.{R}.{dual}", "sts-fips.{R}.{dual}"),
-    "sso": ("portal.sso.{R}.{dns}", "portal.sso-fips.{R}.{dns}",
-            "portal.sso.{R}.{dual}", "portal.sso-fips.{R}.{dual}"),
-}
+HOSTS = {"sagemaker-runtime": "runtime.sagemaker", "s3": "s3", "sts": "sts", "sso": "portal.sso"}
 FIPS_HOSTS = {
-    # for FIPS alone, where a partition has another host
-    ("sagemaker-runtime", "aws"): "runtime-fips.sagemaker.{R}.{dns}",
-    ("sagemaker-runtime", "aws-us-gov"): "runtime.sagemaker.{R}.{dns}",
-    ("sts", "aws-us-gov"): "sts.{R}.{dns}",
-    ("sso", "aws-us-gov"): "portal.sso.{R}.{dns}",
+    # FIPS without dual-stack, where a partition has no "-fips" at the end
+    ("sagemaker-runtime", "aws"): "runtime-fips.sagemaker",
+    ("sagemaker-runtime", "aws-us-gov"): "runtime.sagemaker",
+    ("sts", "aws-us-gov"): "sts",
+    ("sso", "aws-us-gov"): "portal.sso",
 }
 # fmt: on
 
 
 def resolve_endpoint(
-    region: str | None,
-    *,
-    use_fips: bool = False,
-    use_dualstack: bool = False,
-    endpoint_url: str | None = None,
-    service: str = "sagemaker-runtime",
-) -> str:
+    region: str | None, *, use_fips: bool = False, use_dualstack: bool = False,
+    endpoint_url: str | None = None, service: str = "sagemaker-runtime",
+) -> str:  # fmt: skip
     """The URL of a service ("sagemaker-runtime", "s3", "sts", "sso"); raises ConfigurationError.
 
     >>> resolve_endpoint("eu-west-1", use_dualstack=True)
     'https://runtime.sagemaker.eu-west-1.api.aws'
     """
     if not region:
-        where = "pass region_name, or set AWS_REGION or the profile's region"
-        raise ConfigurationError(f"no region: {where}")
+        raise ConfigurationError("no region: pass region_name, or set AWS_REGION or the profile's")
     check_region(region)
     if endpoint_url is not None:
         if use_fips or use_dualstack:
-            switch = "FIPS" if use_fips else "Dualstack"
-            raise ConfigurationError(
-                f"{switch} and a custom endpoint URL exclude each other; drop one"
-            )
+            raise ConfigurationError("an endpoint URL excludes FIPS and dual-stack; drop either")
         return check_endpoint_url(endpoint_url)
     rows = (row for row in PARTITIONS if region.startswith(row[1]) or region == f"{row[0]}-global")
     partition, _, dns, dual = next(rows)
     if service == "s3" and partition == "aws-cn" and use_fips:
         raise ConfigurationError(f"S3 has no FIPS endpoint in {region}; do without FIPS")
-    template = HOSTS[service][use_fips + 2 * use_dualstack]
+    host = f"{HOSTS[service]}-fips" if use_fips else HOSTS[service]
     if use_fips and not use_dualstack:
-        template = FIPS_HOSTS.get((service, partition), template)
-    return "https://" + template.format(R=region, dns=dns, dual=dual)
+        host = FIPS_HOSTS.get((service, partition), host)
+    if service == "s3" and use_dualstack:
+        host, dual = f"{host}.dualstack", dns
+    return f"https://{host}.{region}.{dual if use_dualstack else dns}"
 
 
 LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
@@ -1249,24 +1124,17 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
     """
     import re
 
-    label = r"[A-Za-z0-9_-]{1,63}"
+    label = r"[\w-]{1,63}"
     host = rf"\[[0-9a-fA-F:.]+\]|({label}\.)*{label}\.?"
-    form = rf"(?i:https?)://(?:{host})(?P<port>:[0-9]{{1,5}})?(/[^?#\\@]*)?"
+    form = rf"(?i:https?)://({host})(:(?P<port>[0-9]{{1,5}}))?(/[^?#\\@\0- \x7f]*)?"
     found = re.fullmatch(form, url) if isinstance(url, str) and url.isascii() else None
-    port = int((found["port"] or ":443")[1:]) if found else 0
-    if not 0 < port < 65536 or not url.isprintable() or " " in url:
+    if not found or not 0 < int(found["port"] or 443) < 65536:
         shown = str(url).rpartition("@")[2].partition("?")[0][:80]
         raise ConfigurationError(
             f"{where} …{shown!r} is malformed: it takes http or https, a host, perhaps a port (1 "
-            "to 65535) and a path; no user, no query, no fragment"
+            "to 65535) and a path; no user, query or fragment"
         )
     return url.rstrip("/")
-
-
-LOCATION = (  # no two dots in a row in the bucket's name, and no IPv4 address
-    r"s3://(?![^/]*\.\.)(?!(?:\d+\.){3}\d+/)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])"
-    r"/([^\0-\x1f\x7f\ud800-\udfff]+)"
-)
 
 
 def parse_location(location: str) -> tuple[str, str]:
@@ -1277,12 +1145,15 @@ def parse_location(location: str) -> tuple[str, str]:
     """
     import re
 
-    found = re.fullmatch(LOCATION, location) if isinstance(location, str) else None
+    # no two dots in a row in the bucket's name, and no IPv4 address
+    bucket = r"(?![^/]*\.\.)(?!(?:\d+\.){3}\d+/)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])"
+    form = rf"s3://{bucket}/([^\0-\x1f\x7f\ud800-\udfff]+)"
+    found = re.fullmatch(form, location) if isinstance(location, str) else None
     if not found:
         shown = str(location).rpartition("@")[2].partition("?")[0][:80]
         raise ParamValidationError(
-            f"location {shown!r} is not s3://bucket/key: the bucket's name has 3 to 63 lower-case "
-            "letters, digits, dots and hyphens, the key is not empty and has no control characters"
+            f"location {shown!r} is not s3://bucket/key: a bucket has 3 to 63 lower-case letters, "
+            "digits, dots and hyphens; a key is not empty and has no control character"
         )
     return found[1], found[2]
 
@@ -1304,10 +1175,10 @@ __all__ += [
 ]  # fmt: skip
 
 # --- 7. Settings -------------------------------------------------------------
-# In: an environment and the two files that AWS's tools share. Out: each setting, and where it came
-# from. configparser reads the files, as in boto3. An argument beats the environment, which beats
-# the profile; an empty variable counts as unset. Setting x is AWS_X in the environment, unless
-# PLACES says otherwise. The files are read when a client is made and when it loads credentials.
+# In: an environment and the two files that AWS's tools share. Out: each setting, and its source.
+# configparser reads the files, as in boto3. An argument beats the environment, which beats the
+# profile; an empty variable counts as unset. Setting x is AWS_X in the environment, unless PLACES
+# says otherwise. The files are read when a client is made and when it loads credentials.
 # https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html
 
 MAX_FILE_BYTES = 1 << 20
@@ -1329,46 +1200,21 @@ PLACES = {
 def load_profiles(environ: Environ) -> Profiles:
     """Both shared files merged, by profile name; keys in lower case.
 
-    Other sections stand under their whole header ("sso-session x", "services x"). The value of a
-    nested property is its raw text, a line break before each nested line. Raises
-    ConfigurationError with file and line number.
+    Other sections have their whole header ("sso-session x", "services x"), nested properties
+    are raw text. Raises ConfigurationError with file and line number.
     """
-    return merged(*(read_shared_file(which, environ)[0] for which in SHARED_FILES))
+    no_choice = dict.fromkeys(PLACES[PROFILE], "")  # of a profile, which might not be there
+    return Settings({**environ, **no_choice}).profiles
 
 
-def merged(config: Profiles, credentials: Profiles) -> Profiles:
-    """The profiles of both files; per key the credentials file wins."""
-    names = dict.fromkeys([*config, *credentials])
-    return {name: {**config.get(name, {}), **credentials.get(name, {})} for name in names}
-
-
-def read_shared_file(which: str, environ: Environ) -> tuple[Profiles, str]:
-    """The profiles in the "config" or "credentials" file; why there are none, "" for no file."""
-    variable, path = SHARED_FILES[which][0], shared_file_path(which, environ)
-    try:
-        text = read_text_file(path)
-        sections = parse_shared_file(text, path) if text else {}  # to parse costs milliseconds
-        return config_profiles(sections) if which == "config" and text else sections, ""
-    except FileNotFoundError:
-        return {}, f"{path}, which {variable} names, is missing" if environ.get(variable) else ""
-    except (OSError, ValueError) as error:
-        return {}, f"{path} cannot be read: {error}"
-
-
-def shared_file_path(which: str, environ: Environ) -> str:
-    """Where the "config" or "credentials" file is: "~" and $VARIABLES are replaced."""
-    variable, default = SHARED_FILES[which]
-    path = environ.get(variable) or default
+def expanded(path: str, environ: Environ) -> str:
+    """The path with $VARIABLES and "~" replaced; without HOME, home is the system's idea."""
     if "$" in path:
         from string import Template
 
         path = Template(path).safe_substitute(environ)
-    return home_of(environ) + path[1:] if path.startswith(("~/", "~\\")) else path
-
-
-def home_of(environ: Environ) -> str:
-    """The home directory; without HOME the one that the system has for this user."""
-    return environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
+    home = environ.get("HOME") or environ.get("USERPROFILE") or os.path.expanduser("~")
+    return home + path[1:] if path.startswith(("~/", "~\\")) else path
 
 
 def read_text_file(path: str) -> str:
@@ -1381,7 +1227,7 @@ def read_text_file(path: str) -> str:
 
 
 def parse_shared_file(text: str, path: str) -> Profiles:
-    """The sections of a file by their headers; the last of two equal keys wins.
+    """The sections of a file by header; the last of two equal keys wins.
 
     >>> parse_shared_file("[profile dev]\\nRegion = eu-west-1 # home", "~/.aws/config")
     {'profile dev': {'region': 'eu-west-1'}}
@@ -1397,29 +1243,25 @@ def parse_shared_file(text: str, path: str) -> Profiles:
         line = error.lineno
     except configparser.ParsingError as error:
         line = error.errors[0][0]
-    # raised here, since the parser's own error quotes what may be a secret
+    # raised here, since the parser's error quotes what may be a secret
     raise ConfigurationError(f"{path}, line {line}: is neither [section] nor key = value")
 
 
-def config_profiles(sections: Profiles) -> Profiles:
-    """The sections of the config file: "[profile x]" is x; others lose the quotes in the header.
+def config_name(header: str) -> str:
+    """What [header] in the config file is called: "profile x" is x, "x" is no profile.
 
-    >>> config_profiles({"profile 'a b'": {"region": "r"}, "sso-session 'c d'": {}, "plain": {}})
-    {'a b': {'region': 'r'}, 'sso-session c d': {}, '[plain]': {}}
+    >>> [config_name(header) for header in ("profile 'a b'", "sso-session 'c d'", "plain")]
+    ['a b', 'sso-session c d', '[plain]']
     """
     import shlex
 
-    profiles: Profiles = {}
-    for header, keys in sections.items():
-        try:
-            kind, *name = shlex.split(header) or [""]
-        except ValueError:  # an odd number of quotes
-            continue
-        if len(name) == 1 and kind in (PROFILE, "sso-session", "services"):
-            profiles[name[0] if kind == PROFILE else f"{kind} {name[0]}"] = keys
-        else:
-            profiles[header if header == "default" else f"[{header}]"] = keys
-    return profiles
+    try:
+        words = shlex.split(header)
+    except ValueError:  # an odd number of quotes
+        words = []
+    if len(words) == 2 and words[0] in (PROFILE, "sso-session", "services"):
+        return words[1] if words[0] == PROFILE else " ".join(words)
+    return header if header == "default" else f"[{header}]"
 
 
 def environment(environ: Environ | None) -> Environ:
@@ -1430,61 +1272,67 @@ def environment(environ: Environ | None) -> Environ:
 class Settings:
     """Arguments, environment and one profile, asked for one setting at a time.
 
-    `.sources` has where each setting that was asked for came from, `.unread` why a shared file
-    was not read. Raises ConfigurationError for a profile that is named and is not there.
+    `.sources` has where each came from, `.shared` the path and the profiles of each file,
+    `.unread` why one was not read. Raises ConfigurationError if a named profile is not there.
     """
 
-    def __init__(
-        self, environ: Environ, profile_name: str | None = None, **arguments: Any
-    ) -> None:
-        self.environ, self.profile_in_code = environ, profile_name
-        self.arguments = {**arguments, PROFILE: profile_name or None}
-        self.sources: dict[str, str] = {}
-        files = {which: read_shared_file(which, environ) for which in SHARED_FILES}
-        self.shared = {which: profiles for which, (profiles, _) in files.items()}
-        self.unread = [reason for _, reason in files.values() if reason]
-        self.profiles = merged(**self.shared)
-        self.files = " and ".join(shared_file_path(which, environ) for which in SHARED_FILES)
-        self.profile_name, self.profile = "default", self.profiles.get("default", {})
-        name = self.get(PROFILE)
-        if name and name not in self.profiles:
+    def __init__(self, environ: Environ | None, **arguments: Any) -> None:
+        self.environ, self.arguments = environment(environ), arguments
+        self.sources, self.unread = dict[str, str](), list[str]()
+        self.shared: list[tuple[str, Profiles]] = []
+        self.profiles: Profiles = {}
+        for which in SHARED_FILES:  # the credentials file is the last, and wins per key
+            self._read(which)
+        self.files = " and ".join(path for path, _ in self.shared)
+        self.profile_name = self.get(PROFILE) or "default"
+        self.profile = self.profiles.get(self.profile_name, {})
+        self.here, source = f"profile {self.profile_name!r}", self.sources[PROFILE]
+        if self.profile_name not in self.profiles and source != "default":
             there = "; ".join([", ".join(sorted(self.profiles)) or "none", *self.unread])
-            from shlex import quote
+            text = f"{self.here} ({source}) is not in {self.files}; there are: {there}"
+            raise ConfigurationError(text)
 
-            near = f"[profile {quote(name)}]" if f"[{name}]" in self.profiles else ""
-            there += f"; write {near} for [{name}]" if near else ""
-            by = self.sources[PROFILE]
-            raise ConfigurationError(
-                f"profile {name!r} ({by}) is not in {self.files}; there are: {there}"
-            )
-        if name:
-            self.profile_name, self.profile = name, self.profiles[name]
+    def _read(self, which: str) -> None:
+        """Adds what is in the "config" or "credentials" file."""
+        variable, default = SHARED_FILES[which]
+        path = expanded(self.environ.get(variable) or default, self.environ)
+        sections: Profiles = {}
+        try:
+            sections = parse_shared_file(read_text_file(path), path)
+        except (OSError, ValueError) as error:
+            self.unread.append(str(error))
+        if which == "config":
+            sections = {config_name(header): keys for header, keys in sections.items()}
+        self.shared.append((path, sections))
+        for name, keys in sections.items():
+            self.profiles[name] = {**self.profiles.get(name, {}), **keys}
 
     def get(self, setting: str) -> Any:
         """The setting, or None if nothing sets it."""
-        profile = (f"profile {self.profile_name!r}", self.profile.get(setting))
-        places = dict(
-            profile
-            if name == PROFILE
-            else (f"environment variable {name}", self.environ.get(name))
-            for name in PLACES.get(setting, (f"AWS_{setting.upper()}", PROFILE))
-        )
+        places = {}
+        for name in PLACES.get(setting, (f"AWS_{setting.upper()}", PROFILE)):
+            if name == PROFILE:
+                places[self.here] = self.profile.get(setting)
+            else:
+                places[f"environment variable {name}"] = self.environ.get(name)
         return self._first(setting, places)
 
-    def _first(self, setting: str, places: Mapping[str, str | None]) -> Any:
-        """The argument, or the first text of `places` that is not empty; notes its source."""
-        argument = self.arguments.get(setting)
-        found = [("argument", argument)] if argument is not None else []
-        found += [(source, text) for source, text in places.items() if text]
-        self.sources[setting], value = (*found, ("default", None))[0]
+    def _first(self, setting: str, places: dict[str, str | None]) -> Any:
+        """The argument, else the first text that is not empty; notes its source."""
+        source, value = "argument", self.arguments.get(setting)
+        if value is None:
+            found = (place for place in places.items() if place[1])
+            source, value = next(found, ("default", None))
+        self.sources[setting] = source
         return value
 
     def get_flag(self, setting: str) -> bool:
         """A setting that is "true" or "false"; False if nothing sets it."""
-        text = str(self.get(setting) or False).lower()
+        value = self.get(setting) or False
+        text = str(value).lower()
         if text not in ("true", "false"):
-            wrong = f"{self.get(setting)!r} is neither true nor false"
-            raise ConfigurationError(f"{setting}, {self.sources[setting]}: {wrong}")
+            where = f"{setting}, {self.sources[setting]}"
+            raise ConfigurationError(f"{where}: {value!r} is neither true nor false")
         return text == "true"
 
     def get_count(self, setting: str, default: int) -> int:
@@ -1492,68 +1340,67 @@ class Settings:
         value = self.get(setting)
         text = str(default if value is None else value)
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
-            wrong = f"{value!r} is not a number from 1 to 999999999"
-            raise ConfigurationError(f"{setting}, {self.sources[setting]}: {wrong}")
+            where = f"{setting}, {self.sources[setting]}"
+            raise ConfigurationError(f"{where}: {value!r} is not a number from 1 to 999999999")
         return int(text)
 
     def endpoint(self, service: str, region: str | None) -> str:
-        """The URL of a service in a region, a configured one first; raises ConfigurationError."""
+        """The URL of a service in a region, or the configured one."""
         setting = "endpoint" if service == "sagemaker-runtime" else f"{service} endpoint"
-        name, here = service.replace("-", "_"), f"profile {self.profile_name!r}"
-        section = f"services {self.profile.get('services') or ''}"
+        name, section = service.replace("-", "_"), f"services {self.profile.get('services')}"
         places: dict[str, str | None] = {}
         if not self.get_flag("ignore_configured_endpoint_urls"):
             for variable in (f"AWS_ENDPOINT_URL_{name.upper()}", "AWS_ENDPOINT_URL"):
                 places[f"environment variable {variable}"] = self.environ.get(variable)
-            if section != "services " and section not in self.profiles:
-                raise ConfigurationError(f"{here} names [{section}], which is not in {self.files}")
-            nested = self.profiles.get(section, {}).get(name, "")
-            if nested.startswith("\n"):
-                keys = parse_shared_file(f"[x]{nested}", f"[{section}]")["x"]
-                places[f"services section of {here}"] = keys.get("endpoint_url")
-            places[here] = self.profile.get("endpoint_url")
+            if self.profile.get("services") and section not in self.profiles:
+                raise ConfigurationError(f"{self.here}: [{section}] is not in {self.files}")
+            nested = self.profiles.get(section, {}).get(name, "").partition("\n")[2]
+            keys = parse_shared_file(f"[x]\n{nested}", f"[{section}]")["x"]
+            places[f"services section of {self.here}"] = keys.get("endpoint_url")
+            places[self.here] = self.profile.get("endpoint_url")
         url = self._first(setting, places)
         if url is None:
             self.sources[setting] = "the region"
         else:
             check_endpoint_url(url, f"endpoint URL, {self.sources[setting]},")
-        fips, dual = self.get_flag("use_fips_endpoint"), self.get_flag("use_dualstack_endpoint")
         return resolve_endpoint(
-            region, use_fips=fips, use_dualstack=dual, endpoint_url=url, service=service
-        )
+            region, endpoint_url=url, service=service,
+            use_fips=self.get_flag("use_fips_endpoint"),
+            use_dualstack=self.get_flag("use_dualstack_endpoint"),
+        )  # fmt: skip
 
 
 # --- 8. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
 # whether the request can have arrived. A transport is any callable of that shape. In this one
-# urllib.request chooses the proxy, http.client connects, writes and reads, and connections are
-# kept for later requests. No redirect is followed: a signature is good for one host.
+# urllib.request chooses the proxy, http.client connects and reads, and connections are kept.
+# No redirect is followed: a signature is good for one host.
 
-CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address of the host with its tunnel, TLS
+CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address and its tunnel, TLS
 READ_TIMEOUT_SECONDS = 60.0  # botocore's
 NO_LIMIT_SECONDS = 1e6  # eleven days: the longest time limit
 NEVER = float("inf")  # a deadline
-MAX_BODY_BYTES = 1 << 20  # of an answer in memory; SageMaker's have a few hundred bytes
+MAX_BODY_BYTES = 1 << 20  # of an answer in memory
 PIECE_BYTES = 1 << 16  # of a file, sent or read at once
 MAX_IDLE_CONNECTIONS = 64
-MAX_IDLE_SECONDS = 50.0  # load balancers drop what is idle for 60 s, some without a word
-HEAD = (  # of a request: without control characters in the first line, or half a line break
+MAX_IDLE_SECONDS = 50.0  # load balancers drop what is idle for 60 s
+HEAD = (  # of a request: no control character in the first line, no half line break
     r"[!-~]+ [!-~]+ HTTP/1\.1\r\n(?:[!-9;-~]+: [^\r\n\0\ud800-\udfff]*\r\n)+\r\n"
 )
-NEVER_PROXIED = (  # added to NO_PROXY: this machine, and what is next to it
-    "localhost,127.0.0.1,[::1],169.254.169.254,169.254.170.2,169.254.170.23,[fd00:ec2::254],"
-    "[fd00:ec2::23]"
-)
+PROXY = r"(http://)?([!-.0-~]*@)?(\[[0-9A-Fa-f:.]+\]|[\w-]+(\.[\w-]+)*\.?)(:(?P<port>\d{1,5}))?/?"
+NEAR_HOSTS = (  # this machine, and the metadata services next to it
+    "localhost 127.0.0.1 ::1 169.254.169.254 169.254.170.2 169.254.170.23 fd00:ec2::254 "
+    "fd00:ec2::23 [::1] [fd00:ec2::254] [fd00:ec2::23]"
+).split()
 
 
 class UrllibTransport:
     """Sends a Request and returns its Response; raises TransportError. Thread-safe.
 
     Time limits are in seconds: `connect_timeout` for each step of connecting, `read_timeout` for
-    each piece that is sent, for the answer, and for each piece of one that goes to a `sink`.
-    `ca_bundle` is a file of certificates, or False to accept any certificate: then anyone on the
-    way can read and change everything, so do that on a test machine only. `environ` names the
-    proxies.
+    each piece sent, for the answer, and for each piece of one that goes to a `sink`.
+    `ca_bundle` is a file of certificates, or False to accept any: then anyone on the way can read
+    and change everything. `environ` names the proxies.
     """
 
     def __init__(
@@ -1561,14 +1408,12 @@ class UrllibTransport:
         read_timeout: float = READ_TIMEOUT_SECONDS, ca_bundle: str | bool | None = None,
         environ: Environ | None = None, monotonic: Clock = time.monotonic,
     ) -> None:  # fmt: skip
-        self._idle: list[tuple[object, float, TimedSocket]] = []
+        self._idle: list[TimedSocket] = []
         self._lock = Lock()
         self._connect_timeout = checked_seconds("connect_timeout", connect_timeout)
         self._read_timeout = checked_seconds("read_timeout", read_timeout)
         self._ca_bundle, self._monotonic = ca_bundle, monotonic
         self._proxies = proxies(environment(environ))
-        self._opener = lru_cache(None)(opener_with)
-        self._tls_context = lru_cache(None)(lambda: tls_context(ca_bundle))  # reading CAs is slow
         if ca_bundle is False:
             import warnings
 
@@ -1577,98 +1422,81 @@ class UrllibTransport:
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
-        """The answer; the body of a 200 or 206 goes to `sink` where there is one.
-
-        `timeout`, in seconds, bounds the whole of it.
-        """
+        """The answer, within `timeout` seconds but for the body that a `sink` takes (200, 206)."""
         from http.client import HTTPException
 
-        # The one function for NO_PROXY that takes a mapping. It is undocumented.
-        from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
-
         deadline = self._monotonic() + (NEVER if timeout is None else timeout)
-        route, sock, is_reusable = route_of(request), None, False
+        route, sock, is_reusable = route_of(request, self._proxies), None, False
         try:
-            direct = proxy_bypass_environment(route.host, self._proxies)
-            opener = self._opener(route.type, None if direct else self._proxies.get(route.type))
-            route.connect = self._kept_or_new
-            sock = opener.open(route, timeout=deadline - self._monotonic())
+            sock = self._connection(route, deadline)
             sock.limit, sock.deadline = self._read_timeout, deadline
             answer = ask(sock, route, request)
-        except (OSError, HTTPException, UnicodeError) as error:  # the latter of a host's name
-            failure = transport_error(route.stage, error, route.host, self._ca_bundle)
+        except (OSError, HTTPException, UnicodeError) as error:  # the last of a host's name
+            failure = transport_error(route, error, self._ca_bundle)
         else:
             body, complete = read_body(answer, sink if answer.status in (200, 206) else None, sock)
-            is_reusable = complete and not answer.will_close and route.stage == "read"
+            is_reusable = complete and not answer.will_close and route.stage == "no answer"
             found = answer.getheaders()  # in Latin-1; AWS sends UTF-8
             headers = [(n, v.encode("latin-1").decode("utf-8", "replace")) for n, v in found]
             return Response(answer.status, tuple(headers), body, complete)
         finally:
             if sock and is_reusable:
+                sock.idle_since = self._monotonic()
                 with self._lock:
-                    self._idle.append((route.key, self._monotonic(), sock))
+                    self._idle.append(sock)
                 self.close(MAX_IDLE_CONNECTIONS)
             elif sock:
-                sock.hang_up()
+                sock.close()
         raise failure  # not from the error, which may quote what came
 
-    def _kept_or_new(self, route: Any) -> TimedSocket:
-        """The youngest kept connection that is still good, or a new one.
-
-        `_tunnel_host` has the host behind a proxy; urllib's own handlers read it, too.
-        """
-        route.key = (
-            os.getpid(),
-            route.type,
-            route.host,
-            route._tunnel_host,
-        )  # not another process's
+    def _connection(self, route: Any, deadline: float) -> TimedSocket:
+        """The youngest kept connection that is still good, or a new one."""
+        key = (os.getpid(), route.type, route.host, route._tunnel_host)  # none of a parent's
         while True:
             with self._lock:
-                places = range(len(self._idle) - 1, -1, -1)
-                found = next((i for i in places if self._idle[i][0] == route.key), None)
-                _, since, sock = (None, 0.0, None) if found is None else self._idle.pop(found)
-            if sock is None:
-                return self._connect(route, self._monotonic() + route.timeout)
-            if self._monotonic() - since < MAX_IDLE_SECONDS and sock.is_quiet():
-                return sock
-            sock.hang_up()
+                kept = [sock for sock in self._idle if sock.key == key]
+                if kept:
+                    self._idle.remove(kept[-1])
+            if not kept:
+                return TimedSocket(self._connect(route, deadline), key, self._monotonic)
+            if kept[-1].is_good():
+                return kept[-1]
+            kept[-1].close()
 
     def close(self, keep: int = 0) -> None:
         """Close the kept connections but the `keep` youngest; the transport stays usable."""
         with self._lock:
-            count = max(0, len(self._idle) - keep)
-            dropped, self._idle = self._idle[:count], self._idle[count:]
-        for _, _, sock in dropped:
-            sock.hang_up()
+            while len(self._idle) > keep:
+                self._idle.pop(0).close()
 
     __del__ = close
 
-    def _connect(self, route: Any, deadline: float) -> TimedSocket:
-        """A new connection, through a proxy's tunnel and TLS where those are due."""
-        context = self._tls_context() if route.type == "https" else None
-        route.stage = "proxy" if route._tunnel_host else "connect"
+    def _connect(self, route: Any, deadline: float) -> Any:
+        """A new socket, through a proxy's tunnel and TLS where those are due."""
+        context = self._tls_context if route.type == "https" else None
+        route.stage = f"cannot connect{' through this proxy' if route._tunnel_host else ''}"
         sock = self._reach(route, deadline)
         if context:
-            route.stage = "tls"
+            route.stage = "TLS handshake broken off"
             sock.settimeout(self._left(deadline))
             host, _ = host_and_port(route._tunnel_host or route.host, 443)
             sock = context.wrap_socket(sock, server_hostname=host)
-        return TimedSocket(sock, self._monotonic)
+        return sock
 
-    def _reach(self, route: Any, deadline: float) -> socket.socket:
-        """A socket that http.client has connected to the first address that answers.
+    def _reach(self, route: Any, deadline: float) -> Any:
+        """A socket to the first address that answers, with one time limit for all addresses.
 
-        It would go through the host's addresses itself, with the whole time limit for each.
+        http.client would allow each of them the whole limit.
         """
         import socket
         from http.client import HTTPConnection
 
-        tunnel, failure = route._tunnel_host, OSError("the host has no address")
+        tunnel = route._tunnel_host
         server = host_and_port(route.host, 443 if route.type == "https" and not tunnel else 80)
         found: Any = socket.getaddrinfo(*server, type=socket.SOCK_STREAM)
-        for *_, address in found:
-            connection = HTTPConnection(address[0], address[1], self._left(deadline))
+        while True:
+            host, port, *_ = found.pop(0)[-1]
+            connection = HTTPConnection(host, port, self._left(deadline))
             if tunnel:
                 connection.set_tunnel(*host_and_port(tunnel, 443), route.headers)
             try:
@@ -1676,82 +1504,73 @@ class UrllibTransport:
                 sock, connection.sock = connection.sock, None
                 return sock
             except OSError as error:
-                failure = error
+                is_over = self._monotonic() >= deadline or not found
+                if is_over or "Tunnel connection failed" in str(error):
+                    raise
             finally:
                 connection.close()
-            if self._monotonic() >= deadline or proxy_refusal(failure):
-                break
-        try:
-            raise failure
-        finally:
-            del failure  # whose traceback, this function's frame and a socket would stay together
 
     def _left(self, deadline: float) -> float:
-        """The seconds that a step of connecting may take."""
         return max(min(self._connect_timeout, deadline - self._monotonic()), 0.001)
 
+    @cached_property  # reading the authorities is slow
+    def _tls_context(self) -> ssl.SSLContext:
+        """TLS 1.2 or newer, certificates verified unless `ca_bundle` is False."""
+        import ssl
 
-def opener_with(scheme: str, proxy: str | None) -> Any:
-    """urllib's opener, which returns what `connect` of a request returns, a TimedSocket.
+        ca_bundle = self._ca_bundle
+        try:
+            context = ssl.create_default_context(cafile=str(ca_bundle or "") or None)
+        except OSError as error:
+            raise ConfigurationError(f"CA bundle {ca_bundle}: {error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if ca_bundle:  # as botocore: certificates of inspecting proxies often break strict rules
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if ca_bundle is False:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
 
-    It sees to the proxy, if there is one. No other handler is there, such as the one that follows
-    redirects. Raises ConfigurationError, without the password, for a malformed proxy.
+
+def route_of(request: Request, proxies: Mapping[str, str]) -> Any:
+    """The request as urllib.request routes it, through a proxy if one is due.
+
+    It gets an attribute of ours, its `stage`. Raises ParamValidationError, ConfigurationError.
     """
     import re
     import urllib.request
 
-    form = r"(http://)?([^/]*@)?(\[[0-9A-Fa-f:.]+\]|([\w-]{1,63}\.)*[\w-]{1,63}\.?)(:\d{1,5})?/?"
-    found = re.fullmatch(form, proxy or "localhost")
-    port = int((found[5] or ":80")[1:]) if found else 0
-    if not 0 < port < 65536 or not is_visible(proxy or ""):
-        wrong = "the URL is not http://[user:password@]host[:port]"
-        raise ConfigurationError(f"{scheme.upper()}_PROXY: {wrong}")
-
-    class KeepAliveHandler(urllib.request.BaseHandler):
-        def http_open(self, route: Any) -> TimedSocket:
-            sock: TimedSocket = route.connect(route)
-            return sock
-
-        https_open = http_open
-
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(urllib.request.ProxyHandler({scheme: proxy} if proxy else {}))
-    opener.add_handler(KeepAliveHandler())
-    return opener
-
-
-def route_of(request: Request) -> Any:
-    """The request as urllib.request routes it; raises ParamValidationError for a malformed URL.
-
-    It gets three attributes of ours: `connect`, the `key` of its connection, and its `stage`.
-    """
-    import urllib.request
+    # The one function for NO_PROXY that takes a mapping; undocumented, as is `_tunnel_host`, the
+    # host behind a proxy, which urllib's own handlers read.
+    from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
     try:
         route: Any = urllib.request.Request(request.url, method=request.method)
-        host, _ = host_and_port(route.host, 0)
-        if route.type in ("http", "https") and host and "@" not in route.host:
-            route.stage = "send"
-            return route
+        host = "@" not in route.host and host_and_port(route.host, 0)[0]
     except ValueError:
-        pass
-    raise ParamValidationError("the URL is not of the form http[s]://host[:port]/path")
+        host = ""
+    if not host or route.type not in ("http", "https"):
+        raise ParamValidationError("the URL is not of the form http[s]://host[:port]/path")
+    proxy = proxies.get(route.type)
+    if proxy and not proxy_bypass_environment(route.host, proxies):
+        found = re.fullmatch(PROXY, proxy, re.ASCII)
+        if not found or not 0 < int(found["port"] or 80) < 65536:
+            text = f"{route.type.upper()}_PROXY: the URL is not http://[user:password@]host[:port]"
+            raise ConfigurationError(text)
+        urllib.request.ProxyHandler({}).proxy_open(route, proxy, route.type)
+    return route
 
 
 def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResponse:
-    """Send a request, its headers as they were signed, and read the head of the answer.
-
-    Raises OSError, HTTPException; ParamValidationError for what is not of the form HEAD.
-    """
+    """Send a request, its headers as signed, and read the head of the answer."""
     import re
     from http.client import HTTPException, HTTPResponse
     from ssl import SSLError
 
-    route.stage, headers = "send", request.headers
+    route.stage, headers = "broken off before the request was sent", request.headers
     if "host" not in [name.lower() for name, _ in headers]:
         headers = (("Host", split_url(request.url)[0]), *headers)
     if not route._tunnel_host:  # or the proxy's password would go through the tunnel
-        headers += tuple(route.header_items())  # of which urllib has no other yet
+        headers += tuple(route.header_items())
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     head = "".join([f"{request.method} {route.selector} HTTP/1.1\r\n", *lines, "\r\n"])
     if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # none within one
@@ -1760,9 +1579,9 @@ def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResp
         try:
             sock.sendall(piece)
         except (ConnectionError, SSLError):
-            break  # the service may have answered, and closed, before it had read all
+            break  # the service may have answered before it had read all
     else:
-        route.stage = "read"
+        route.stage = "no answer"  # from now on the service can have it
     sock.allow()
     answer = HTTPResponse(sock, method=request.method)  # type: ignore[arg-type]
     answer.begin()
@@ -1774,7 +1593,7 @@ def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResp
 
 
 def pieces_of(head: bytes, body: RequestBody) -> Iterator[bytes]:
-    """The bytes of a request; raises ParamValidationError for a file that cannot be read."""
+    """The bytes of a request."""
     if isinstance(body, bytes):
         yield head + body
         return
@@ -1790,44 +1609,43 @@ def pieces_of(head: bytes, body: RequestBody) -> Iterator[bytes]:
 def read_body(
     answer: http.client.HTTPResponse, sink: BinaryIO | None, sock: TimedSocket
 ) -> tuple[bytes, bool]:
-    """The body, and whether that is all of it: what fails here no longer hides the status."""
+    """The body, and whether it is whole: what fails here does not hide the status."""
     from http.client import HTTPException
 
-    pieces: list[bytes] = []
-    keep: Callable[[bytes], object] = sink.write if sink else pieces.append
+    kept = io.BytesIO()
     left, is_cut = sys.maxsize if sink else MAX_BODY_BYTES, False
     while left >= 0 and not is_cut and not answer.isclosed():
         if sink:
+            sock.deadline = NEVER
             sock.allow()
         try:
             piece = answer.read(min(left + 1, PIECE_BYTES))
         except (OSError, HTTPException, ValueError):
             piece, is_cut = b"", True
-        keep(piece)
+        (sink or kept).write(piece)
         left -= len(piece)
-    return b"".join(pieces)[:MAX_BODY_BYTES], not is_cut and left >= 0 and not answer.length
+    return kept.getvalue()[:MAX_BODY_BYTES], not is_cut and left >= 0 and not answer.length
 
 
 class TimedSocket(io.RawIOBase):
-    """A connected socket with time limits, and with what http.client asks of a socket.
+    """A connected socket with time limits, and what http.client asks of a socket."""
 
-    `allow` gives what follows, be it one read or many, `limit` seconds, but no longer than until
-    `deadline`: a server that sends a byte at a time does not prolong anything.
-    """
+    limit = idle_since = until = 0.0  # until 0: do not wait
+    deadline, ended = NEVER, False
 
-    def __init__(self, sock: socket.socket, monotonic: Clock) -> None:
-        self.sock, self.monotonic, self.limit, self.deadline = sock, monotonic, 0.0, NEVER
-        self.until, self.ended, self.hang_up = 0.0, False, sock.close  # 0: do not wait
+    def __init__(self, sock: socket.socket, key: object, monotonic: Clock) -> None:
+        self.sock, self.key, self.monotonic = sock, key, monotonic
         self.reader = KeptReader(self, PIECE_BYTES)
 
     def allow(self) -> None:
+        """Give all that is read next `limit` seconds in sum, and no longer than to `deadline`."""
         self.until = min(self.monotonic() + self.limit, self.deadline)
 
     def set_timeout(self) -> None:
         left = self.until and self.until - self.monotonic()
         if left <= 0 and self.until:
             raise TimeoutError("the time limit is over")
-        if not left <= (self.sock.gettimeout() or 0) <= 1.01 * left or not left:
+        if not left <= (self.sock.gettimeout() or 0) <= 1.01 * left:
             self.sock.settimeout(left)
 
     def sendall(self, data: bytes) -> None:
@@ -1845,55 +1663,46 @@ class TimedSocket(io.RawIOBase):
         return count
 
     def readall(self) -> bytes:
-        raise ValueError("http.client reads without bound where a chunk says that its size is -1")
+        raise ValueError("http.client reads without bound when a chunk's size is -1")
 
     def makefile(self, _mode: str) -> BinaryIO:
         return self.reader
 
     def close(self) -> None:
-        """Nothing, since a file's end would be that of the connection."""
+        self.sock.close()
 
-    def is_quiet(self) -> bool:
-        """Whether the other side has neither closed nor sent something that nobody asked for.
-
-        Such bytes, which TLS or the reader may hold, would pass for the next answer.
-        """
+    def is_good(self) -> bool:
+        """Whether it was not idle for long, and no end and no unexpected bytes came."""
         from ssl import SSLWantReadError
 
         self.until = 0.0
         try:
             self.reader.peek(1)
-        except OSError as error:
-            return isinstance(error, (BlockingIOError, SSLWantReadError))
+        except (BlockingIOError, SSLWantReadError):
+            return self.monotonic() - self.idle_since < MAX_IDLE_SECONDS
+        except OSError:
+            pass
         return False
 
 
 class KeptReader(io.BufferedReader):
-    """What came over a connection; it outlives each answer, so that surplus bytes are noticed."""
+    """A connection's reader; it outlives each answer, so that surplus bytes are noticed."""
 
     def close(self) -> None:
         """Nothing: http.client closes its file at the end of each answer."""
 
 
-STAGES = {
-    # stage: its kind of TransportError, words for it. Up to "send" the service cannot have all.
-    "connect": ("connect", "cannot connect"),
-    "proxy": ("proxy", "cannot connect through this proxy"),
-    "tls": ("closed", "TLS handshake broken off"),
-    "send": ("closed", "broken off before the request was sent"),
-    "read": ("closed", "no answer"),
-}
-
-
-def transport_error(stage: str, error: Exception, host: str, ca_bundle: Any) -> TransportError:
-    """The error that says what went wrong, at which of STAGES, and whether it may pass."""
+def transport_error(route: Any, error: Exception, ca_bundle: Any) -> TransportError:
+    """The error that says what went wrong, where, and whether it may pass."""
     import socket
     import ssl
 
-    kind, words = STAGES[stage]
+    stage, sent, kind = route.stage, route.stage == "no answer", "closed"
+    if stage.startswith("cannot connect"):
+        kind = "proxy" if route._tunnel_host else "connect"
     said = str(error) if isinstance(error, OSError) else ""  # the rest quotes the server
-    advice, refusal = "", proxy_refusal(error)
-    ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)  # the latter in Python 3.9
+    advice, refusal = "", said.partition("Tunnel connection failed: ")[2]  # http.client's words
+    ended = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
     if isinstance(error, (TimeoutError, socket.timeout)):
         kind = "timeout"
     elif isinstance(error, socket.gaierror):
@@ -1904,60 +1713,36 @@ def transport_error(stage: str, error: Exception, host: str, ca_bundle: Any) -> 
             advice = "; for a private authority, set AWS_CA_BUNDLE to a file of its certificates"
     elif refusal[:3] == "407":
         advice = "; check user and password in the proxy's URL (Basic; not NTLM or Negotiate)"
-    elif not isinstance(error, OSError) and stage == "read":
-        kind, words = "protocol", "the answer is not HTTP"
+    elif not isinstance(error, OSError) and sent:
+        kind, stage = "protocol", "the answer is not HTTP"
     what = "".join(c if c.isprintable() else "?" for c in said[:200]) or type(error).__name__
     retryable = kind != "tls" and refusal[:1] != "4"
-    text = f"{host}: {words}: {what}{advice}"
-    return TransportError(text, kind=kind, sent=stage == "read", retryable=retryable)
-
-
-def proxy_refusal(error: Exception) -> str:
-    """The status with which a proxy refused a tunnel, as http.client's error has it; or ""."""
-    return str(error).partition("Tunnel connection failed: ")[2]
-
-
-def tls_context(ca_bundle: str | bool | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, certificates verified unless `ca_bundle` is False."""
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cafile=str(ca_bundle or "") or None)
-    except OSError as error:
-        raise ConfigurationError(f"CA bundle {ca_bundle}: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_bundle:  # as botocore: the certificates of inspecting proxies often break strict rules
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if ca_bundle is False:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+    text = f"{route.host}: {stage}: {what}{advice}"
+    return TransportError(text, kind=kind, sent=sent, retryable=retryable)
 
 
 def checked_seconds(name: str, seconds: float) -> float:
-    """A number of seconds above 0; raises ParamValidationError."""
+    """The seconds, at most NO_LIMIT_SECONDS; raises ParamValidationError."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ParamValidationError(f"{name}: {seconds!r} is not a number of seconds above 0")
     return min(seconds, NO_LIMIT_SECONDS)
 
 
 def proxies(environ: Environ) -> dict[str, str]:
-    """What urllib.request.getproxies_environment makes of os.environ, of any mapping.
-
-    "no" has the hosts that are asked without a proxy; {} if there is none.
+    """urllib.request.getproxies_environment for any mapping; "no": the hosts without a proxy.
 
     >>> proxies({"HTTPS_PROXY": "http://a:1", "https_proxy": "http://b:2", "NO_PROXY": "*"})
     {'https': 'http://b:2', 'no': '*'}
     """
     found: dict[str, str] = {}
     for name in sorted(environ):  # lower case comes last, and wins
+        scheme, _, end = name.lower().partition("_")
         if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
             continue  # in a CGI script it is a header that a stranger sent
-        if name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
-            found[name.lower()[: -len("_proxy")]] = environ[name]
-    if not found.get("http") and not found.get("https"):
-        return {}
+        if end == "proxy":
+            found[scheme] = environ[name]
     if found.get("no") != "*":
-        found["no"] = f"{found.get('no', '')},{NEVER_PROXIED}"
+        found["no"] = ",".join([found.get("no", ""), *NEAR_HOSTS])
     return {scheme: url for scheme, url in found.items() if url}
 
 
@@ -1976,12 +1761,11 @@ def host_and_port(text: str, default_port: int) -> tuple[str, int]:
 
 
 # --- 9. Sending --------------------------------------------------------------
-# In: a Call, which is one operation of any service. Out: what its `read` makes of the answer. This
-# is the one loop for SageMaker, S3, STS, SSO, the container endpoint and IMDS: sign for the
-# service's time, send, read, and try again if section 5 says so. Here are also the headers that
-# AWS's SDKs add, the log, and what keeps secrets out of errors and logs.
+# In: a Call, which is one operation of any service. Out: what its `read` makes of the answer. The
+# one loop for SageMaker, S3, STS, SSO, the container endpoint and IMDS: sign for the service's
+# time, send, read, and try again if section 5 says so. Errors and the log show no secret.
 
-DEBUG, WARNING = 10, 30  # logging's
+DEBUG = 10  # logging's
 system_clock = time.time
 
 
@@ -1993,39 +1777,34 @@ def random_fraction() -> float:
 
 
 class Call:
-    """One operation of a service, how to send it, and its attempts so far.
-
-    `read` makes a dict with ResponseMetadata of a Response, or raises ClientError.
-    """
+    """An operation and its attempts; `read` makes a dict of a Response, or raises ClientError."""
 
     signing: Mapping[str, Any] = {}  # arguments of sign
-    deadline = NEVER  # of all attempts, by the client's `monotonic`
-    timeout = NEVER  # seconds, of one attempt
+    deadline = NEVER  # of all attempts
+    timeout = NEVER  # of one attempt
     max_attempts = MAX_ATTEMPTS
     is_near = False  # IMDS and the like: a failed connection is final
     retry_sent = retry_throttled = True
     sink: BinaryIO | None = None  # takes the body of a 200 or 206
-    secrets: tuple[str, ...] = ()  # texts to hide, beside those in the headers
-    invocation_id = ""
-    sent = False  # whether the service can have received it
-    skew, time_off = 0.0, 0.0  # with which it was signed; what of it the answer says was wrong
+    secrets: tuple[str, ...] = ()  # to hide, beside those in headers
+    sent = False  # whether it can have arrived
+    skew = 0.0  # with which it was signed
 
     def __init__(
         self, operation: str, request: Request, read: Callable[[Response], dict[str, Any]],
-        get_credentials: Callable[..., Credentials | None] = lambda deadline, refused=None: None,
+        get_credentials: Callable[..., Credentials | None] = lambda *_: None,
         **options: Any,
     ) -> None:  # fmt: skip
+        from uuid import uuid4
+
         self.operation, self.request, self.read = operation, request, read
-        self.get_credentials = get_credentials
+        self.get_credentials, self.invocation_id = get_credentials, str(uuid4())
         self.credentials: Credentials | None = None  # None: it is not signed
         self.attempts: list[dict[str, Any]] = []
         vars(self).update(options)
 
     def hidden(self) -> list[str]:
-        """What a service may echo and nobody may see: keys, tokens, HIDDEN_HEADERS, the body.
-
-        Real ones have eight characters or more; a short one would be everywhere.
-        """
+        """What nobody may see in a service's words, if it has 8 characters or more."""
         headers, body, keys = self.request.headers, self.request.body, self.credentials
         texts = [text for name, text in headers if name.lower() in HIDDEN_HEADERS]
         texts += [keys.secret_access_key, keys.session_token or ""] if keys else []
@@ -2034,38 +1813,34 @@ class Call:
         return sorted((text for text in texts if len(text) >= 8), key=len, reverse=True)
 
     def hide(self, value: Any) -> Any:
-        """A text, or what has texts in it, with "(hidden)" for what is, and lengths in headers."""
+        """A text, or a dict of texts, without secrets."""
         if isinstance(value, dict):
             return {name: self.hide(item) for name, item in value.items()}
-        if type(value) is tuple:
-            return tuple([self.hide(item) for item in value])
         if isinstance(value, str):
             for text in self.hidden():
                 value = value.replace(text, "(hidden)")
-            return masked(value, HIDDEN_HEADERS)
+            return masked(value)
         return value
 
     def log(self, form: str, *values: Any) -> None:
-        """Write to the log what may be written."""
         log = logger()
-        if log:
-            log.debug(form, *map(self.hide, values))
+        if log and log.isEnabledFor(DEBUG):
+            log.debug("%s", self.hide(form % values))
 
 
 class Sender:
-    """Sends calls through one transport; they share a retry quota and the clock's skew."""
+    """Sends calls through one transport, with one retry quota and one clock skew."""
 
-    skew = 0.0  # seconds by which AWS's clock is ahead of ours
+    skew = 0.0  # seconds that AWS's clock is ahead
 
     def __init__(
-        self, transport: Transport, environ: Environ, app_id: str | None = None,
-        clock: Clock = system_clock, monotonic: Clock = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        self, transport: Transport, settings: Settings, clock: Clock = system_clock,
+        monotonic: Clock = time.monotonic, sleep: Callable[[float], object] = time.sleep,
         random: Callable[[], float] = random_fraction,
     ) -> None:  # fmt: skip
-        self.transport, self.environ, self.quota = transport, environ, RetryQuota()
+        self.transport, self.environ, self.quota = transport, settings.environ, RetryQuota()
         self.clock, self.monotonic, self.sleep, self.random = clock, monotonic, sleep, random
-        self.user_agent = user_agent(environ, app_id)
+        self.user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
     def send(self, call: Call) -> dict[str, Any]:
         """The answer; raises ClientError, TransportError, CredentialsError."""
@@ -2076,11 +1851,12 @@ class Sender:
             if error is None:
                 self.quota.refund(cost)
                 return answer
-            kind, may = self._retry_kind(call, error), len(call.attempts) < call.max_attempts
-            cost = RETRIES[kind][1] if kind else 0
-            if not kind or not may or not self.quota.spend(cost):
-                if kind:
-                    error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
+            kind = self._retry_kind(call, error)
+            if not kind:
+                raise error
+            cost, may = RETRIES[kind][1], len(call.attempts) < call.max_attempts
+            if not may or not self.quota.spend(cost):
+                error.metadata["RetryQuotaReached" if may else "MaxAttemptsReached"] = True
                 raise error
             retry_after = error.metadata.get("HTTPHeaders", {}).get("x-amz-retry-after")
             delay = backoff(kind, len(call.attempts) - 1, self.random(), retry_after)
@@ -2093,61 +1869,52 @@ class Sender:
             self.sleep(delay)
 
     def _attempt(self, call: Call) -> tuple[dict[str, Any], Any]:
-        """Sign, send and read once; returns the answer, or the error, less secrets.
-
-        To raise it here would chain it to the one that has them.
-        """
+        """Sign, send and read once; the answer, or an error without secrets."""
         started, sent_at = self.monotonic(), self.clock()
-        known: dict[str, Any] = {"RetryAttempts": len(call.attempts)}
-        signed = self.signed(call, sent_at)
-        entry: dict[str, Any] = {"Outcome": "", "Seconds": 0.0, "Delay": 0.0}
-        call.attempts.append(entry)
+        received_at, signed = sent_at, self.signed(call, sent_at)
         answer: dict[str, Any] = {}
         failure: Any = None
         try:
             response = self._response(call, signed)
-            known["ResponseAt"], call.sent = self.clock(), True
-            entry["Outcome"], answer = str(response.status), call.read(response)
+            received_at, call.sent = self.clock(), True
+            outcome, answer = str(response.status), call.read(response)
         except TransportError as error:
-            failure, entry["Outcome"], call.sent = error, error.kind, call.sent or error.sent
+            failure, outcome, call.sent = error, error.kind, call.sent or error.sent
             error.args, error.metadata = (call.hide(str(error)),), {}
         except ClientError as error:
-            said = call.hide(error.response)
-            message, code = said["Error"]["Message"], said["Error"]["Code"]
-            hint = mismatch(said["Error"], call.hide(signed.canonical_request)) or HINTS.get(code)
-            kind, name = type(error), call.operation
-            failure = kind(message, response=said, operation_name=name, hint=hint or "")
-            entry["Outcome"] = code
-        entry["Seconds"] = self.monotonic() - started
+            said, text = call.hide(error.response), call.hide(error.message)
+            failure = type(error)(text, response=said, operation_name=call.operation)
+            hint = mismatch(said["Error"], call.hide(signed.canonical_request))
+            outcome, failure.hint = failure.code, hint or HINTS.get(failure.code, "")
+        seconds = self.monotonic() - started
+        call.attempts.append({"Outcome": outcome, "Seconds": seconds, "Delay": 0.0})
         metadata = failure.metadata if failure else answer["ResponseMetadata"]
-        if "HTTPHeaders" in metadata:
-            known.update(self._timing(call, metadata["HTTPHeaders"], sent_at, known["ResponseAt"]))
-        metadata.update(known, Attempts=call.attempts)
+        headers = metadata.get("HTTPHeaders")
+        if headers is not None:
+            date, skew = headers.get("date"), clock_skew(headers, sent_at, received_at)
+            metadata.update(ResponseAt=received_at, ServerTime=http_date(date), ClockSkew=skew)
+            if skew is not None and call.credentials:  # IMDS has our own clock
+                self.skew = skew
+        metadata.update(RetryAttempts=len(call.attempts) - 1, Attempts=call.attempts)
         return answer, failure
 
     def signed(self, call: Call, now: float) -> Signed:
-        """The next attempt's request, signed for the time that the service has."""
+        """The next attempt's request, signed for the service's time."""
         method, url, headers, body = call.request
-        agent = ("User-Agent", self.user_agent)
+        agent, call.skew = ("User-Agent", self.user_agent), self.skew
         if call.credentials is None:
             return Signed(Request(method, url, (*headers, agent), body), "", "", "")
-        if not call.invocation_id:
-            from uuid import uuid4
-
-            call.invocation_id = str(uuid4())
         count = f"attempt={len(call.attempts) + 1}; max={call.max_attempts}"
         headers += (("amz-sdk-invocation-id", call.invocation_id), agent)
-        trace = self.environ.get("AWS_LAMBDA_FUNCTION_NAME") and self.environ.get(
-            "_X_AMZN_TRACE_ID"
-        )
-        if trace:  # by which Lambda notices functions that call each other without end
+        trace = self.environ.get("_X_AMZN_TRACE_ID")
+        if trace and self.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
             from urllib.parse import quote
 
+            # Lambda notices endless recursion by it.
             trace = quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
             headers += (("X-Amzn-Trace-Id", trace),)
         request = Request(method, url, (*headers, ("amz-sdk-request", count)), body)
-        call.skew, call.time_off = self.skew, 0.0
-        timestamp = amz_date(int(now + call.skew))
+        timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + call.skew))
         return sign(request, call.credentials, timestamp=timestamp, **call.signing)
 
     def _response(self, call: Call, signed: Signed) -> Response:
@@ -2156,107 +1923,75 @@ class Sender:
         if left <= 0:
             raise TransportError("the time limit is over", kind="timeout", sent=False)
         options: dict[str, Any] = {} if left == NEVER else {"timeout": left}
-        if call.sink is not None:
+        if call.sink:
             options["sink"] = call.sink
         request, canonical, to_sign, _ = signed
         service = SERVICE_IDS.get(call.signing.get("service", ""), "unsigned")
-        if logger():
-            working = f"{canonical}\n{to_sign}\n{request!r}"
-            call.log("%s, %s signed:\n%s", service, call.operation, working)
+        call.log("%s, %s\n%r\n%s\n%s", service, call.operation, request, canonical, to_sign)
         response = self.transport(request, **options)
         if response.status >= 300:
             body = response.body
-            for text in call.hidden():  # already here: an error may quote no more than a part
+            for text in call.hidden():  # before errors quote a part
                 body = body.replace(text.encode(), b"(hidden)")
             response = response._replace(body=body)
-        if logger():
-            call.log("answer: %r %s", response, tuple(shown_headers(response.headers)))
+        headers = "\n".join([f"{name}:{value}" for name, value in response.headers])
+        call.log("answer: %r\n%s", response, headers)
         return response
 
-    def _timing(
-        self, call: Call, headers: Mapping[str, str], sent_at: float, received_at: float
-    ) -> dict[str, Any]:
-        """What the answer says about the clocks; the next signature uses it."""
-        skew = clock_skew(headers, sent_at, received_at)
-        if skew is not None and call.credentials:  # IMDS and the like have this machine's clock
-            self.skew, call.time_off = skew, skew - call.skew
-        return {"ServerTime": http_date(headers.get("date")), "ClockSkew": skew}
-
     def _retry_kind(self, call: Call, error: ClientError | TransportError) -> str | None:
-        """The row of RETRIES to go by; None if the error is final.
-
-        Credentials that expired are renewed, once in a call, and then tried. A clock that is
-        found wrong again in the same call is paid for.
-        """
+        """The row of RETRIES; None if the error is final. Renews expired credentials."""
         *before, code = [entry["Outcome"] for entry in call.attempts]
-        kind = retry_kind(error, skew=call.time_off, retry_sent=call.retry_sent)
+        kind = retry_kind(error, skew=self.skew - call.skew, retry_sent=call.retry_sent)
         if isinstance(error, TransportError):
             error.sent = call.sent  # by this attempt or one before
         if kind == "throttle" and not call.retry_throttled or call.is_near and not call.sent:
             kind = None
         if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
-            kind = "transient"
+            kind = "transient"  # a wrong clock is corrected once in a call
         if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
             refused = call.credentials
             try:
                 call.credentials = call.get_credentials(call.deadline, refused)
-            except Exception as failure:  # what the service said is the better error to raise
+            except Exception as failure:  # the service's error says more
                 call.log("no other credentials: %s", type(failure).__name__)
             kind = kind if call.credentials == refused else "corrected"
         return kind
 
 
-@lru_cache(maxsize=16)  # many signatures are made within one second
-def amz_date(seconds: float) -> str:
-    """Epoch seconds as a signature has them, "20150830T123600Z"."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
-
-
 def user_agent(environ: Environ, app_id: str | None) -> str:
-    """Who calls, as AWS's SDKs write it: name#value, anything unusual in a value becoming "-"."""
+    """Who calls, in the form of AWS's SDKs; "-" stands for what is unusual in a value."""
+    import re
+
     version = ".".join(map(str, sys.version_info[:3]))
     agent = f"smasync/{__version__} ua/2.1 os/{sys.platform} lang/python#{version}"
     agent += f" md/impl#{sys.implementation.name} api/sagemakerruntime"
-    usual = frozenset("!#$%&'*+-.^_`|~")
     for name, text in (("exec-env", environ.get("AWS_EXECUTION_ENV")), ("app", app_id)):
-        plain = [c if c in usual or (c.isascii() and c.isalnum()) else "-" for c in text or ""]
-        agent += f" {name}/{''.join(plain)}" if text else ""
+        if text:
+            agent += f" {name}/" + re.sub(r"[^\w!#$%&'*+.^`|~-]", "-", text, flags=re.ASCII)
     return agent
 
 
-def logger(level: int = DEBUG) -> Logger | None:
-    """The logger "smasync" while it takes what has that level; logging is not imported for it."""
+def logger() -> Logger | None:
+    """The logger "smasync", if the program has imported logging."""
     logging = sys.modules.get("logging")
-    found: Logger | None = logging.getLogger("smasync") if logging else None
-    return found if found and found.isEnabledFor(level) else None
+    return logging.getLogger("smasync") if logging else None
 
 
 # --- 10. Credentials ---------------------------------------------------------
 # In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
 # a method that returns Credentials, or None if it is not configured, or raises if it is but does
-# not work. That ends the search: a key from another place than the configured one is worse than
-# none. Where does the key come from? Read CHAIN, and for a profile PROFILE_PROVIDERS.
+# not work. That ends the search: a key from another place is worse than none. Where does the key
+# come from? Read CHAIN, and for a profile PROFILE_PROVIDERS.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
-ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, and failure is tolerated
-MANDATORY_SECONDS = 10 * 60  # before the end: all calls wait for it, and failure is raised
-SERVICE_TIMEOUT_SECONDS, PROCESS_TIMEOUT_SECONDS = 20.0, 60.0  # the former for STS and SSO
-CONTAINER_TIMEOUT_SECONDS, METADATA_ATTEMPTS = 2.0, 3  # botocore's
-CONTAINER_URL = "http://169.254.170.2"  # ECS; EKS Pod Identity names its own in full
-CONTAINER_HOSTS = frozenset(  # that may get the container's token unencrypted
-    "localhost 127.0.0.1 ::1 169.254.170.2 169.254.170.23 fd00:ec2::23".split()
-)
-IMDS_URLS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
+ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, failure is tolerated
+MANDATORY_SECONDS = 10 * 60  # before the end: all calls wait, failure is raised
+SERVICE_TIMEOUT_SECONDS = 20.0  # of an attempt at STS and SSO
+PROCESS_TIMEOUT_SECONDS = 60.0
 PROFILE_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-ENVIRONMENT_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-                    "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")  # fmt: skip
+ENVIRONMENT_KEYS = (*map(str.upper, PROFILE_KEYS), "AWS_CREDENTIAL_EXPIRATION", "AWS_ACCOUNT_ID")
 ANSWER_KEYS = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration", "AccountId")
-ROLE_PARAMETERS = (
-    # of AssumeRole, and its key in a profile
-    ("RoleArn", "role_arn"), ("RoleSessionName", "role_session_name"),
-    ("ExternalId", "external_id"), ("DurationSeconds", "duration_seconds"),
-    ("SerialNumber", "mfa_serial"),
-)  # fmt: skip
+ROLE_KEYS = ("role_arn", "role_session_name", "external_id", "duration_seconds")
 
 
 def resolve_credentials(
@@ -2266,85 +2001,68 @@ def resolve_credentials(
 ) -> Credentials:  # fmt: skip
     """The first credentials in the chain; raises CredentialsError, with what each provider found.
 
-    A profile named here, in code, is asked instead of the environment. The region is for STS.
+    A profile named here is asked instead of the environment. The region is for STS.
     """
-    settings = Settings(environment(environ), profile_name, region=region_name)
-    own = UrllibTransport(ca_bundle=settings.get("ca_bundle"), environ=settings.environ)
-    sender = Sender(transport or own, settings.environ, clock=clock or system_clock)
-    try:
-        return CredentialChain(settings, sender).get()
-    finally:
-        own.close()
+    settings = Settings(environ, profile=profile_name or None, region=region_name)
+    if transport is None:
+        transport = UrllibTransport(ca_bundle=settings.get("ca_bundle"), environ=settings.environ)
+    return CredentialChain(settings, Sender(transport, settings, clock or system_clock)).get()
 
 
 class CredentialChain:
-    """The credentials of a client, loaded once, and again ahead of their end. Thread-safe.
+    """A client's credentials, loaded once, and again ahead of their end. Thread-safe."""
 
-    One thread at a time loads, `given` or the first that a provider has. Providers look into the
-    environment, or `within` a profile, whose name is in `path` after those whose source it is.
-    """
-
-    current: Credentials | None = None
+    current: Any = None  # Credentials, from the first load on
     deadline = NEVER  # of the requests of a load
-    path: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()  # the profile to look into, after those whose source it is
     where, profile = "the environment", dict[str, str]()
 
     def __init__(
         self, settings: Settings, sender: Sender, prompt: Callable[[str], str] | None = None,
-        given: Callable[[], Credentials] | None = None,
+        given: Credentials | Callable[[], Credentials] | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.environ, self.sources = settings, settings.environ, settings.sources
         self.region, self.sender, self.prompt = settings.get("region"), sender, prompt
         self.given, self.lock = given, Lock()
 
     def get(self, deadline: float = NEVER, refused: Credentials | None = None) -> Credentials:
-        """Current credentials, others than those that were refused; raises what loading raises."""
-        current, clock = self.current, self.sender.clock
-        if current is None or current == refused:
-            return self.renewed(current, deadline)
-        left = (current.expires_at or NEVER) - clock()
-        if left > ADVISORY_SECONDS:
-            return current
-        if left <= MANDATORY_SECONDS:
-            return self.renewed(current, deadline)
-        try:
-            return self.renewed(
-                current, (self.sender.monotonic() + deadline) / 2, is_advisory=True
-            )
-        except Exception:  # whatever a caller's function raises
-            return current
-
-    def renewed(
-        self, old: Credentials | None, deadline: float, is_advisory: bool = False
-    ) -> Credentials:
-        """Others than the old ones, which another thread may have loaded meanwhile."""
-        left, held = deadline - self.sender.monotonic(), False
-        left = 0 if is_advisory else -1 if left == NEVER else max(left, 0)
-        try:
-            held = self.lock.acquire(timeout=left)
-            if not held:
-                text = "another thread loads credentials, and the time limit of the call is over"
-                raise TransportError(text, kind="timeout", sent=False)
-            if self.current is None or self.current == old:
-                self.deadline = deadline
-                loaded = self.given() if self.given else self.load()
-                if not isinstance(loaded, Credentials):
-                    kind = type(loaded).__name__
-                    raise CredentialsError(f"credentials: got {kind} instead of Credentials")
-                self.current = loaded
-            return self.current
-        finally:
-            if held:
+        """Current credentials, but not those that were refused."""
+        current, now, left = self.current, self.sender.monotonic(), 0.0
+        if current and current != refused:
+            left = (current.expires_at or NEVER) - self.sender.clock()
+        must = left <= MANDATORY_SECONDS
+        wait = min(max(deadline - now, 0), NO_LIMIT_SECONDS) if must else 0
+        if left <= ADVISORY_SECONDS and self.lock.acquire(timeout=wait):
+            try:
+                if self.current is current:  # and no other thread has loaded others meanwhile
+                    self.deadline = deadline if must else (now + deadline) / 2
+                    self.current = self.load()
+            except Exception:  # whatever a caller's function raises
+                if must:
+                    raise
+            finally:
                 self.lock.release()
+        elif must:
+            text = "the call's time limit is over, while another thread loads credentials"
+            raise TransportError(text, kind="timeout", sent=False)
+        newest: Credentials = self.current
+        return newest
 
     def load(self) -> Credentials:
-        """The first credentials that a provider has, by the files as they are now."""
-        known, tried = self.settings, []
-        self.settings = settings = Settings(self.environ, known.profile_in_code, **known.arguments)
-        in_profile = f"profile {settings.profile_name!r} in {settings.files}: "
+        """What was given, or the first that a provider has. Reads the files anew."""
+        given = self.given
+        if given:
+            self.sources["credentials"] = "argument"
+            given = given() if callable(given) else given
+            if not isinstance(given, Credentials):
+                kind = type(given).__name__
+                raise CredentialsError(f"credentials: got {kind} instead of Credentials")
+            return given
+        tried: list[tuple[str, str]] = []
+        self.settings = settings = Settings(self.environ, **self.settings.arguments)
         for name, provider, nothing in CHAIN:
-            where = in_profile if name == PROFILE else ""
-            if settings.profile_in_code and name in ("environment", "web identity"):
+            where = f"{settings.here} in {settings.files}: " if name == PROFILE else ""
+            if settings.arguments[PROFILE] and name in ("environment", "web identity"):
                 tried.append((name, "passed over, since a profile is named in code"))
                 continue
             try:
@@ -2353,10 +2071,10 @@ class CredentialChain:
                     raise CredentialsError("the credentials handed out have expired already")
             except Error as error:
                 tried.append((name, f"{where}{error}"))
+                text = ": ".join(tried[-1])
                 if self.sender.monotonic() >= self.deadline:
-                    text = f"{name}: {where}{error}"
                     raise TransportError(text, kind="timeout", sent=False) from error
-                raise CredentialsError(f"{name}: {where}{error}", tried=tried) from error
+                raise CredentialsError(text, tried=tried) from error
             if found:
                 self.sources["credentials"] = name
                 return found
@@ -2366,7 +2084,7 @@ class CredentialChain:
         raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
 
     def within(self, name: str) -> CredentialChain:
-        """The same for a profile."""
+        """The same, but its providers look into a profile instead of the environment."""
         from copy import copy
 
         inner = copy(self)
@@ -2383,59 +2101,57 @@ class CredentialChain:
         return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
 
     def assumed_role(self) -> Credentials | None:
-        """The role `role_arn`, assumed with the credentials of another profile or provider."""
-        profile, where = self.profile, self.where
-        source, kind = profile.get("source_profile"), profile.get("credential_source")
+        """The role `role_arn`, by the credentials of another profile or provider."""
+        profile = self.profile
+        source, kind = profile.get("source_profile"), profile.get("credential_source", "")
         is_web = "web_identity_token_file" in profile and not source and not kind
         if not profile.get("role_arn") or is_web:
             return None
-        if source and not kind:
-            inner, shown = self.within(source), " -> ".join((*self.path, source))
-            if source not in self.settings.profiles:
-                files = self.settings.files
-                raise CredentialsError(f"source_profile {source!r} is not in {files} ({shown})")
-            base = inner.static_keys()  # which come first in a source
-            if source in self.path and not base:
-                raise CredentialsError(f"the source profiles go round in a circle: {shown}")
-            base = base or inner.from_profile()
-        elif kind in CREDENTIAL_SOURCES and not source:
-            base = CREDENTIAL_SOURCES[kind](self)
-        else:
-            either = f"either source_profile or credential_source: {', '.join(CREDENTIAL_SOURCES)}"
-            raise CredentialsError(f"{where} has role_arn; beside it goes {either}")
+        if (source and kind) or (not source and kind not in CREDENTIAL_SOURCES):
+            either = f"source_profile or credential_source: {', '.join(CREDENTIAL_SOURCES)}"
+            raise CredentialsError(f"{self.where} has role_arn; beside it goes either {either}")
+        base = self.from_source(source) if source else CREDENTIAL_SOURCES[kind](self)
         if not base:
-            raise CredentialsError(f"{where}: {source or kind} has no credentials")
-        form = {name: profile.get(key) for name, key in ROLE_PARAMETERS}
-        if form["SerialNumber"]:
+            raise CredentialsError(f"{self.where}: {source or kind} has no credentials")
+        form = {key.title().replace("_", ""): profile.get(key) for key in ROLE_KEYS}  # RoleArn
+        serial = profile.get("mfa_serial")
+        if serial:
             from getpass import getpass
 
-            question = f"MFA code for {form['SerialNumber']}: "
+            question = f"MFA code for {serial}: "
             if not self.prompt and not (sys.stdin and sys.stdin.isatty()):
                 raise CredentialsError(f"{question}no terminal to ask on; pass prompt= to Client")
-            form["TokenCode"] = (self.prompt or getpass)(question)
+            form.update(SerialNumber=serial, TokenCode=(self.prompt or getpass)(question))
         return self.ask_sts("AssumeRole", form, base)
 
+    def from_source(self, source: str) -> Credentials | None:
+        """What a source profile leads to; its static keys come first."""
+        inner, settings = self.within(source), self.settings
+        shown = " -> ".join(inner.path)
+        if source not in settings.profiles:
+            raise CredentialsError(
+                f"source_profile {source!r} is not in {settings.files} ({shown})"
+            )
+        keys = inner.static_keys()
+        if source in self.path and not keys:
+            raise CredentialsError(f"the source profiles go round in a circle: {shown}")
+        return keys or inner.from_profile()
+
     def web_identity(self) -> Credentials | None:
-        """The role for an OpenID Connect token in a file, of a profile or as EKS sets it."""
+        """The role for an OpenID Connect token in a file, as in a profile or on EKS."""
         names, values = ["web_identity_token_file", "role_arn", "role_session_name"], self.profile
         if not self.path:
             names, values = [f"AWS_{name.upper()}" for name in names], dict(self.environ)
-        file, role_arn, session_name = (values.get(name) for name in names)
+        file, role, session = (values.get(name) for name in names)
         if not file:
             return None
-        if not role_arn:
-            raise CredentialsError(f"{self.where} has {names[0]} but no {names[1]}; set both")
-        token = token_in(file)
-        form = {"RoleArn": role_arn, "RoleSessionName": session_name, "WebIdentityToken": token}
+        if not role:
+            raise CredentialsError(f"{self.where} has {names[0]} but no {names[1]}")
+        form = {"RoleArn": role, "RoleSessionName": session, "WebIdentityToken": token_in(file)}
         return self.ask_sts("AssumeRoleWithWebIdentity", form, None)
 
-    def ask_sts(
-        self, action: str, form: dict[str, str | None], base: Credentials | None
-    ) -> Credentials:
-        """The credentials of a role, asked for with those of `base`, or unsigned.
-
-        https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-        """
+    def ask_sts(self, action: str, form: dict[str, Any], base: Credentials | None) -> Credentials:
+        """The credentials of a role, asked for with those of `base`, or unsigned."""
         from urllib.parse import urlencode
 
         form = {"Action": action, "Version": "2011-06-15", **form}
@@ -2444,29 +2160,30 @@ class CredentialChain:
         kind = "application/x-www-form-urlencoded; charset=utf-8"
         headers = (("Content-Type", kind), ("Content-Length", str(len(body))))
         request = Request("POST", self.settings.endpoint("sts", self.region) + "/", headers, body)
-        signing, secrets = {"region": self.region, "service": "sts"}, form.get("WebIdentityToken")
-        options: dict[str, Any] = {"signing": signing, "secrets": (secrets or "",)}
-        answer = self.ask(action, request, get_credentials=lambda *_: base, **options)
+        answer = self.ask(
+            action, request, get_credentials=lambda *_: base,
+            signing={"region": self.region, "service": "sts"},
+            secrets=(form.get("WebIdentityToken", ""),),
+        )  # fmt: skip
         return credentials_in(answer, f"the answer to {action}")
 
     def static_keys(self) -> Credentials | None:
         """Keys that stand in a file, all from the same one, the credentials file first."""
         found = None
-        for which in ("credentials", "config"):
-            where = f"{self.where} in {shared_file_path(which, self.environ)}"
-            keys = self.settings.shared[which].get(self.path[-1], {})
-            found = found or key_pair(keys, PROFILE_KEYS, where)
+        for path, profiles in reversed(self.settings.shared):
+            keys = profiles.get(self.path[-1], {})
+            found = found or key_pair(keys, PROFILE_KEYS, f"{self.where} in {path}")
         return found
 
     def sso(self) -> Credentials | None:
-        """A role for the token that `aws sso login` left behind; only the AWS CLI renews that."""
-        profile, sections = self.profile, self.settings.profiles
-        session = profile.get("sso_session")
-        if not session and not profile.get("sso_start_url"):
+        """A role for the token of `aws sso login`, which only the AWS CLI renews."""
+        session, profiles = self.profile.get("sso_session"), self.settings.profiles
+        section = f"sso-session {session}"
+        if not session and not self.profile.get("sso_start_url"):
             return None
-        if session and f"sso-session {session}" not in sections:
-            raise CredentialsError(f"{self.where}: there is no section [sso-session {session}]")
-        profile = {**profile, **sections.get(f"sso-session {session}", {})}
+        if session and section not in profiles:
+            raise CredentialsError(f"{self.where}: there is no section [{section}]")
+        profile = {**self.profile, **profiles.get(section, {})}
         needed = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
         missing = [key for key in needed if not profile.get(key)]
         if missing:
@@ -2481,32 +2198,33 @@ class CredentialChain:
         except (CredentialsError, ClientError) as error:
             if isinstance(error, ClientError) and error.status != 401:
                 raise
-            raise CredentialsError(f"{error}; {LOGIN_ADVICE.format(self.path[-1])}") from error
+            name = self.path[-1]
+            raise CredentialsError(
+                f"{error}; run: aws sso login --profile {name}; or set, in another profile, what "
+                "renews by itself: credential_process = aws configure export-credentials "
+                f"--format process --profile {name}"
+            ) from error
         return credentials_in(answer, "the SSO portal's answer")
 
     def sso_token(self, key: str) -> str:
-        """The access token in the AWS CLI's cache, which is by session or start URL."""
+        """The token in the AWS CLI's cache, where its key is the session or start URL."""
         from hashlib import sha1
 
-        file = sha1(key.encode(), usedforsecurity=False).hexdigest() + ".json"
-        path = os.path.join(home_of(self.environ), ".aws", "sso", "cache", file)
+        name = sha1(key.encode(), usedforsecurity=False).hexdigest()
+        path = expanded(f"~/.aws/sso/cache/{name}.json", self.environ)
         try:
             cached = json_object(read_text_file(path).encode()) or {}
         except OSError:
             cached = {}
-        token, expires = cached.get("accessToken"), cached.get("expiresAt")
-        if not isinstance(token, str) or not isinstance(expires, str):
-            raise CredentialsError(f"no SSO token in {path}")
-        if (epoch(expires) or 0.0) <= self.sender.clock():
-            raise CredentialsError(f"the SSO token in {path} expired at {expires}")
+        token, expires = cached.get("accessToken"), epoch(cached.get("expiresAt"))
+        if not isinstance(token, str) or not expires or expires <= self.sender.clock():
+            raise CredentialsError(f"no SSO token that is still good in {path}")
         return checked_key(f"the SSO token in {path}", token)
 
     def process(self) -> Credentials | None:
         """What the program `credential_process` prints; it is run without a shell."""
-        what, command = (
-            f"credential_process of {self.where}",
-            self.profile.get("credential_process"),
-        )
+        command = self.profile.get("credential_process")
+        what = f"credential_process of {self.where}"
         if not command:
             return None
         import shlex
@@ -2518,62 +2236,55 @@ class CredentialChain:
                 command if os.name == "nt" else shlex.split(command),  # Windows splits it itself
                 stdin=subprocess.DEVNULL, capture_output=True, env=self.environ, timeout=seconds,
             )  # fmt: skip
+            wrong = ""
         except subprocess.TimeoutExpired:
-            done = None  # no context for the next error, since this one quotes the whole command
+            wrong = f"no end after {seconds:.0f} s"
         except (OSError, ValueError) as error:
-            raise CredentialsError(f"{what}: cannot be run: {error}") from None
-        if done is None:
-            raise CredentialsError(f"{what}: no end after {seconds:.0f} s")
+            wrong = f"cannot be run: {error}"
+        if wrong:  # raised here, since the errors above quote the command: a secret may be in it
+            raise CredentialsError(f"{what}: {wrong}")
         if done.returncode or (json_object(done.stdout) or {}).get("Version") != 1:
             said, status = done.stderr.decode("utf-8", "replace").strip()[:1000], done.returncode
-            wrong = f"ended with status {status}, without JSON of Version 1 on its stdout"
+            wrong = f"status {status}, without JSON of Version 1 on stdout"
             raise CredentialsError(f"{what}: {wrong}: {said}")
         return credentials_in(done.stdout, what)
 
     def container(self) -> Credentials | None:
-        """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment.
-
-        The token never goes unencrypted to an unknown host.
-        """
+        """The endpoint that ECS, EKS Pod Identity or Greengrass names in the environment."""
         relative = self.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or ""
         name = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
-        url = CONTAINER_URL + relative if relative else self.environ.get(name) or ""
+        url = f"http://169.254.170.2{relative}" if relative else self.environ.get(name) or ""
         if not url:
             return None
         if not is_visible(url) or (relative and relative[0] != "/"):
-            raise CredentialsError(f"{name}, or …_RELATIVE_URI, which begins with /: is malformed")
+            raise CredentialsError(f"{name}, or …_RELATIVE_URI, which begins with /, is malformed")
         host, _ = host_and_port(split_url(check_endpoint_url(url.partition("?")[0], name))[0], 0)
-        if not url.startswith("https:") and host not in CONTAINER_HOSTS:
+        if not url.startswith("https:") and host not in NEAR_HOSTS:
             raise CredentialsError(f"{name}: {host[:80]!r} is neither https nor this machine")
         name = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
-        file, token = self.environ.get(f"{name}_FILE"), self.environ.get(name) or ""
-        token = token_in(file) if file else token
+        file = self.environ.get(f"{name}_FILE")
+        token = token_in(file) if file else self.environ.get(name) or ""
         if not token.isascii() or not token.isprintable():
             raise CredentialsError(f"{name} has a line break or the like")
         headers: Headers = (("Authorization", token),) if token else ()
         request = Request("GET", url, (("Accept", "application/json"), *headers))
-        options: dict[str, Any] = {"near": CONTAINER_TIMEOUT_SECONDS, "secrets": (relative,)}
-        answer = self.ask("container credentials", request, **options)
+        answer = self.ask("container credentials", request, near=2, secrets=(relative,))
         return credentials_in(answer, "the container endpoint's answer")
 
     def imds(self) -> Credentials | None:
         """The role of the EC2 instance, by IMDSv2; None if there is none, or no IMDS."""
-        settings, setting, step = self.settings, "ec2_metadata_service_endpoint", "IMDSv2 token"
-        if settings.get_flag("ec2_metadata_disabled"):
+        if self.settings.get_flag("ec2_metadata_disabled"):
             return None
-        mode = settings.get(f"{setting}_mode") or "IPv4"
-        url = settings.get(setting) or IMDS_URLS.get(mode.lower(), "")
-        url = check_endpoint_url(url, f"{setting} (mode {mode!r})")
-        headers: Headers = (
-            ("x-aws-ec2-metadata-token-ttl-seconds", "21600"),
-            ("Content-Length", "0"),
-        )
+        setting = "ec2_metadata_service_endpoint"
+        url = check_endpoint_url(self.settings.get(setting) or "http://169.254.169.254", setting)
+        headers: Headers = (("x-aws-ec2-metadata-token-ttl-seconds", "21600"),)
+        request = Request("PUT", f"{url}/latest/api/token", (*headers, ("Content-Length", "0")))
+        url += "/latest/meta-data/iam/security-credentials/"
         try:
-            answer = self.ask(step, Request("PUT", url + "/latest/api/token", headers), near=1)
+            answer = self.ask("IMDSv2 token", request, near=1)
             token = checked_key("IMDS's token", answer.decode("utf-8", "replace").strip())
-            headers, step = (("x-aws-ec2-metadata-token", token),), "IMDS role"
-            url += "/latest/meta-data/iam/security-credentials/"
-            answer = self.ask(step, Request("GET", url, headers), near=1)
+            headers = (("x-aws-ec2-metadata-token", token),)
+            answer = self.ask("IMDS role", Request("GET", url, headers), near=1)
             url += uri_encode(answer.strip().split(b"\n")[0])
             answer = self.ask("IMDS", Request("GET", url, headers), near=1)
         except TransportError as error:
@@ -2581,22 +2292,19 @@ class CredentialChain:
                 raise
             return None  # nothing is there: this is no EC2 instance
         except ClientError as error:
-            if step == "IMDS role" and error.status == 404:
+            if error.operation_name == "IMDS role" and error.status == 404:
                 return None  # the instance has none
-            advice = IMDS_ADVICE if error.status in (403, 404, 405) else ""
-            raise CredentialsError(f"{error}{advice}") from error
+            advice = "IMDS may be disabled, or lack version 2, which is needed"
+            raise CredentialsError(f"{error}; {advice}") from error
         return credentials_in(answer, "IMDS's answer")
 
     def ask(self, operation: str, request: Request, near: float = 0, **options: Any) -> bytes:
-        """The body of an answer; `near`: the seconds of an attempt, for what is on this machine.
-
-        The settings, which are named after IMDS, can give it more time and attempts.
-        """
+        """The answer's body; `near`: seconds of an attempt at IMDS or the container endpoint."""
         options = {"deadline": self.deadline, "timeout": SERVICE_TIMEOUT_SECONDS, **options}
         if near:
             seconds = self.settings.get_count("metadata_service_timeout", 1)
             count = self.settings.get_count("metadata_service_num_attempts", 1)
-            options.update(timeout=max(near, seconds), max_attempts=max(METADATA_ATTEMPTS, count))
+            options.update(timeout=max(near, seconds), max_attempts=max(MAX_ATTEMPTS, count))
         call = Call(operation, request, service_answer, is_near=near > 0, **options)
         body: bytes = self.sender.send(call)["Body"]
         return body
@@ -2622,59 +2330,47 @@ CHAIN: tuple[tuple[str, Provider, str], ...] = (
     ("instance metadata", CredentialChain.imds, "AWS_EC2_METADATA_DISABLED is true, or nothing is "
      "at 169.254.169.254, or the instance has no role"),
 )  # fmt: skip
-LOGIN_ADVICE = (
-    "run: aws sso login --profile {0}; or set, in another profile, what renews by itself: "
-    "credential_process = aws configure export-credentials --format process --profile {0}"
-)
-IMDS_ADVICE = (
-    "; it is disabled, or has no version 2 (IMDSv2), the only one used here: look for a proxy, or "
-    "an emulation that has version 1 alone"
-)
 
 
 def key_pair(values: Mapping[str, Any], names: tuple[str, ...], where: str) -> Credentials | None:
-    """Credentials from some of `names`: key id, secret, and perhaps token, expiry, account.
-
-    None if there is neither key.
-    """
-    key_id, secret, token, expiry, account, *_ = (
-        *(values.get(n) or None for n in names),
-        None,
-        None,
-    )
+    """Credentials from the values of these names; None if there is neither key."""
+    key_id, secret, token, expiry, account = (*map(values.get, names), None, None)[:5]
     if not key_id and not secret:
         return None
     if not key_id or not secret:
         there, missing = names[:2] if key_id else names[1::-1]
-        raise CredentialsError(f"{where} has {there} but no {missing}; it takes both")
-    for name, text in zip(names, (key_id, secret, token)):
-        if str(text)[0] in "'\"":
-            raise CredentialsError(f"{where}: {name} has quotes around it; take them away")
+        raise CredentialsError(f"{where} has {there} but no {missing}")
     try:
-        return Credentials(key_id, secret, token, epoch(expiry), account)
+        return Credentials(key_id, secret, token, epoch(expiry), account or None)
     except CredentialsError as error:
         raise CredentialsError(f"{where}: {error}") from None
 
 
-def service_answer(response: Response) -> dict[str, Any]:
-    """ResponseMetadata and Body, which is bytes; raises ClientError, TransportError."""
-    if not 200 <= response.status < 300:
-        raise client_error(response, json_object(response.body) or xml_fields(response.body), "")
-    if not response.complete:
-        raise TransportError("the answer was cut short", kind="closed")
-    return {"ResponseMetadata": response_metadata(response), "Body": response.body}
+def service_answer(response: Response, is_object: bool = False) -> dict[str, Any]:
+    """ResponseMetadata, Body, and Complete, which is False only for an object of S3."""
+    if 200 <= response.status < 300:
+        if not response.complete and not is_object:
+            raise TransportError("the answer was cut short", kind="closed")
+        metadata = response_metadata(response)
+        return {"ResponseMetadata": metadata, "Body": response.body, "Complete": response.complete}
+    fields = xml_fields(response.body)
+    # without fields the error quotes the body, which may be a secret if it is not S3's
+    said = json_object(response.body) or (None if is_object and "Code" not in fields else fields)
+    refusal = client_error(response, said, "")
+    kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
+    refusal.response["Error"].update({key: fields[key] for key in kept if key in fields})
+    raise refusal
 
 
 def credentials_in(answer: bytes, where: str) -> Credentials:
-    """Credentials in an answer. All services call the five alike, but for case and "Token"."""
+    """Credentials in an answer. Services differ in case and "Token" alone."""
     fields: Any = json_object(answer) or xml_fields(answer)
     fields = fields.get("roleCredentials", fields)  # which SSO has around them
     fields = fields if isinstance(fields, dict) else {}
     found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
     if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
         raise CredentialsError(f"{where} is {str(found['Code'])[:80]!r}")
-    found = {"SessionToken": found.get("Token"), **found}
-    credentials = key_pair(found, ANSWER_KEYS, where)
+    credentials = key_pair({"SessionToken": found.get("Token"), **found}, ANSWER_KEYS, where)
     if credentials is None:
         raise CredentialsError(f"{where} has no AccessKeyId and no SecretAccessKey")
     return credentials
@@ -2686,26 +2382,23 @@ def epoch(text: object) -> float | None:
     >>> epoch("2015-08-30T12:36:00Z"), epoch("2015-08-30 12:36:00.5+00:00")
     (1440938160.0, 1440938160.0)
     """
-    import re
     from datetime import datetime
 
     if not text:
         return None
-    form = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d{1,9})?([Zz]|UTC|[+-]\d\d:?\d\d)?"
-    found = re.fullmatch(form, str(text), re.ASCII)
-    date, clock, zone = found.groups("Z") if found else ("", "", "")
     try:  # fromisoformat knows all of this from Python 3.11 on only
         if isinstance(text, (int, float)):
             return text / 1000
-        moment = f"{date} {clock} {zone.upper().replace('UTC', 'Z')}"
-        return datetime.strptime(moment, "%Y-%m-%d %H:%M:%S %z").timestamp()
+        day, clock, rest = str(text)[:10], str(text)[11:19], str(text)[19:]
+        zone = rest.lstrip(".0123456789").upper().replace("UTC", "Z") or "Z"
+        return datetime.strptime(f"{day} {clock} {zone}", "%Y-%m-%d %H:%M:%S %z").timestamp()
     except (ValueError, OverflowError):
         wrong = f"the expiration {str(text)[:40]!r} is not an RFC 3339 time"
         raise CredentialsError(wrong) from None
 
 
 def token_in(path: str) -> str:
-    """The token in a file, which is read anew each time, since it changes."""
+    """The token in a file, which changes."""
     try:
         return checked_key(f"the token in {path}", read_text_file(path).rstrip("\r\n"))
     except (OSError, ValueError) as error:
@@ -2713,8 +2406,8 @@ def token_in(path: str) -> str:
 
 
 # --- 11. The client ----------------------------------------------------------
-# In: an operation's members. Out: what the service answered, as a plain dict. This is where the
-# sections above are put together, for one region and one set of credentials.
+# In: an operation's members. Out: what the service answered, as a plain dict. Here the sections
+# above come together, for one region and one set of credentials.
 
 
 class RuntimeClient:
@@ -2745,8 +2438,7 @@ class RuntimeClient:
         prompt: Callable[[str], str] | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings = Settings(
-            environment(environ), profile_name,
-            region=region_name, endpoint=endpoint_url,
+            environ, profile=profile_name or None, region=region_name, endpoint=endpoint_url,
             use_fips_endpoint=use_fips_endpoint, use_dualstack_endpoint=use_dualstack_endpoint,
             max_attempts=max_attempts, ca_bundle=None if verify is True else verify,
         )  # fmt: skip
@@ -2759,12 +2451,15 @@ class RuntimeClient:
             connect_timeout=connect_timeout, read_timeout=read_timeout, monotonic=monotonic,
             ca_bundle=settings.get("ca_bundle"), environ=settings.environ,
         )  # fmt: skip
-        effects, app_id = (clock, monotonic, sleep, random), settings.get("sdk_ua_app_id")
-        self._sender = Sender(self._transport, settings.environ, app_id, *effects)
-        given = _given(credentials, (aws_access_key_id, aws_secret_access_key, aws_session_token))
-        self._credentials = CredentialChain(settings, self._sender, prompt, given)
-        if given:
-            self.sources["credentials"] = "argument"
+        self._sender = Sender(self._transport, settings, clock, monotonic, sleep, random)
+        keys = (aws_access_key_id, aws_secret_access_key, aws_session_token)
+        if keys != (None, None, None):
+            if credentials is not None:
+                raise ConfigurationError("give credentials or the three aws_… keys, not both")
+            credentials = key_pair(dict(zip(PROFILE_KEYS, keys)), PROFILE_KEYS, "the call")
+            if not credentials:
+                raise CredentialsError("the call has an empty key, or a token without its keys")
+        self._credentials = CredentialChain(settings, self._sender, prompt, credentials)
 
     def invoke_endpoint_async(
         self, /, *, EndpointName: str | None = None, InputLocation: str | None = None,
@@ -2778,16 +2473,15 @@ class RuntimeClient:
         """Enqueue one inference and return boto3's dict; the result will be at OutputLocation.
 
         `timeout`, in seconds, bounds the whole call: loading credentials, retries and pauses
-        included. ResponseMetadata has, beside boto3's RequestId, HTTPStatusCode, HTTPHeaders and
-        RetryAttempts: ServerTime, ResponseAt (epoch seconds, the service's clock and ours),
-        ClockSkew (seconds that the service is ahead, or None), and Attempts, one entry an attempt:
-        Outcome, Seconds, Delay (seconds waited before the next). Raises ParamValidationError,
-        CredentialsError, TransportError (of kind "timeout" at the end of `timeout`), ClientError.
+        included. Beside boto3's keys, ResponseMetadata has ServerTime, ResponseAt (epoch seconds,
+        the service's clock and ours), ClockSkew (seconds that the service is ahead, or None), and
+        Attempts, one entry an attempt: Outcome, Seconds, Delay (seconds before the next). Raises
+        ParamValidationError, CredentialsError, ClientError, TransportError (of kind "timeout" at
+        the end of `timeout`).
         """
         members = dict(locals())
         del members["self"], members["unknown"], members["timeout"]
-        members.update(unknown)
-        return self._sender.send(self._invocation(members, timeout))
+        return self._sender.send(self._invocation({**members, **unknown}, timeout))
 
     def explain(self, /, **members: Any) -> Signed:
         """What invoke_endpoint_async would send first; opens no connection to SageMaker."""
@@ -2796,9 +2490,8 @@ class RuntimeClient:
         return self._sender.signed(call, now)
 
     def _invocation(self, members: Mapping[str, Any], timeout: float | None = None) -> Call:
-        deadline = NEVER
-        if timeout is not None:
-            deadline = self._sender.monotonic() + checked_seconds("timeout", timeout)
+        seconds = NEVER if timeout is None else checked_seconds("timeout", timeout)
+        deadline = self._sender.monotonic() + seconds
         request = serialize(members, self.endpoint_url, parameter_validation=self._validate)
         signing = {"region": self.region_name, "service": SIGNING_NAME}
         return Call(
@@ -2808,9 +2501,8 @@ class RuntimeClient:
 
     def close(self) -> None:
         """Close the connections that are kept; the client stays usable."""
-        close = getattr(self._transport, "close", None)
-        if close:
-            close()
+        if hasattr(self._transport, "close"):
+            self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -2819,35 +2511,20 @@ class RuntimeClient:
         self.close()
 
 
-def _given(
-    credentials: Credentials | Callable[[], Credentials] | None, keys: tuple[str | None, ...]
-) -> Callable[[], Credentials] | None:
-    """A function that returns the credentials passed to Client, if any were."""
-    if credentials is not None and any(keys):
-        raise ConfigurationError("give either credentials or the three aws_… keys, not both")
-    given = credentials or key_pair(dict(zip(PROFILE_KEYS, keys)), PROFILE_KEYS, "the call")
-    if given is None and any(key is not None for key in keys):
-        raise CredentialsError(
-            "the call has an empty key, or aws_session_token without a key pair"
-        )
-    return given if given is None or callable(given) else lambda: given
-
-
-LAMBDA_MARGIN_SECONDS = 1.0  # of a function's time, to report an error in
-lambda_client = lru_cache(None)(lambda: RuntimeClient())  # which later invocations find again
+lambda_client = lru_cache(None)(RuntimeClient)  # kept for later invocations
 
 
 def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     """A Lambda function's handler: the event is the members; returns what the operation does.
 
     Body is base64 if it is a string, and is sent as JSON if it is an object or an array. Region,
-    credentials and all else come from the function's environment. A second before the function's
-    time is over the call ends with an error; if less than two are left, half-way.
+    credentials and all else come from the function's environment. The call ends with an error a
+    second before the function's time is over; half-way, if less than two are left.
     """
     members, timeout = members_in(event), None
     if hasattr(context, "get_remaining_time_in_millis"):
         left = context.get_remaining_time_in_millis() / 1000
-        timeout = max(left - LAMBDA_MARGIN_SECONDS, left / 2, 0.001)
+        timeout = max(left - 1.0, left / 2, 0.001)
     return lambda_client().invoke_endpoint_async(timeout=timeout, **members)
 
 
@@ -2855,20 +2532,21 @@ def members_in(document: object) -> dict[str, Any]:
     """The members in what was JSON. Body is base64 if it is a string, else JSON to be sent."""
     if not isinstance(document, dict):
         raise ParamValidationError("the members are not a JSON object of names and values")
-    if "timeout" in document:  # a keyword of the method, and no member
+    if "timeout" in document:
         raise ParamValidationError("timeout: is not a member of the operation")
-    body = document.get("Body")
+    members = dict(document)
+    body = members.get("Body")
     if isinstance(body, str):
-        return {**document, "Body": from_base64(body)}
-    if not isinstance(body, (dict, list)):
-        return dict(document)
-    import json
+        members["Body"] = from_base64(body)
+    elif isinstance(body, (dict, list)):
+        import json
 
-    try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return {**document, "Body": text.encode()}
-    except (ValueError, RecursionError) as error:
-        raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
+        try:
+            text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            members["Body"] = text.encode()
+        except (ValueError, RecursionError) as error:
+            raise ParamValidationError(f"Body: cannot be sent as JSON: {error}") from None
+    return members
 
 
 def from_base64(text: str) -> bytes:
@@ -2887,16 +2565,11 @@ __all__ += ["Client", "Result", "Outcome"]
 
 # --- 12. Input and result ----------------------------------------------------
 # In: bytes for a model, and what invoke_endpoint_async returned. Out: where the bytes are in S3,
-# and what the model wrote. Nothing tells when a result is there, so wait looks again and again,
+# and what the model wrote. S3 does not tell when a result is there, so wait looks again and again,
 # with growing pauses and one deadline. A download that breaks off resumes.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
 
 WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
-MAX_POLL_SECONDS = 30.0
-LAST_LOOK_SECONDS = 0.1  # left of the time limit for it
-S3_SIGNING = {"double_encode": False, "normalize_path": False, "sign_body": True}
-UPLOAD_PIECE_BYTES = 1 << 18
-MAX_OBJECT_BYTES = 5 << 30  # that S3 takes in one PUT
 CONCURRENCY = 16
 
 
@@ -2904,30 +2577,42 @@ class Client(RuntimeClient):
     """RuntimeClient, and the rest of the job: the input, the result, and many requests."""
 
     def put_input(
-        self,
-        data: bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO,
-        location: str,
-        *,
-        ContentType: str | None = None,
-        ServerSideEncryption: str | None = None,
-        SSEKMSKeyId: str | None = None,
-    ) -> str:
+        self, data: bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO,
+        location: str, *, ContentType: str | None = None,
+        ServerSideEncryption: str | None = None, SSEKMSKeyId: str | None = None,
+    ) -> str:  # fmt: skip
         """Put an input into S3 and return its location, which is for InputLocation.
 
-        `data` is bytes, a file's path, or a seekable binary file, sent from where it stands; files
-        are read twice and never held in memory, at most 5 GiB. What was at the location is
-        replaced. Body takes up to 128,000 bytes without S3; all that is larger goes this way.
-        ServerSideEncryption ("AES256", "aws:kms", "aws:kms:dsse") and the key are for buckets
-        whose policy asks for them.
-        Raises ParamValidationError, CredentialsError, TransportError, ClientError.
+        `data` is bytes, a file's path, or a seekable binary file, sent from where it stands; a
+        file is read twice and never held in memory. What was at the location is replaced. Use it
+        for all that is larger than Body's 128,000 bytes. ServerSideEncryption ("AES256",
+        "aws:kms", "aws:kms:dsse") and the key are for buckets whose policy asks for them. Raises
+        ParamValidationError, CredentialsError, TransportError, ClientError, OSError.
         """
-        bucket, key = parse_location(location)
-        location = f"s3://{bucket}/{key}"
-        headers = upload_headers(location, ContentType, ServerSideEncryption, SSEKMSKeyId)
-        upload: Any = _Upload(data)
-        checksum = to_base64(bytes.fromhex(upload.sha256))  # which Object Lock asks for
-        headers += (("Content-Length", str(upload.size)), ("x-amz-checksum-sha256", checksum))
-        self._s3("PutObject", "PUT", location, headers, upload, payload_hash=upload.sha256)
+        from base64 import b64encode
+        from functools import partial
+        from hashlib import sha256
+
+        parse_location(location)
+        members = {"EndpointName": "x", "InputLocation": location, "ContentType": ContentType}
+        serialize(members, "")  # raises for what no request may have
+        if not is_visible(f"{ServerSideEncryption}{SSEKMSKeyId}"):
+            raise ParamValidationError("ServerSideEncryption, SSEKMSKeyId: use visible ASCII only")
+        with input_file(data) as file:
+            start, digest = file.tell(), sha256()
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+            size = file.tell() - start
+            encryption = ServerSideEncryption or (SSEKMSKeyId and "aws:kms")
+            headers = (
+                ("Content-Type", ContentType), ("Content-Length", str(size)),
+                ("x-amz-checksum-sha256", b64encode(digest.digest()).decode()),  # for Object Lock
+                ("x-amz-server-side-encryption", encryption),
+                ("x-amz-server-side-encryption-aws-kms-key-id", SSEKMSKeyId),
+            )  # fmt: skip
+            given = tuple([(name, str(text)) for name, text in headers if text])
+            body = partial(BoundedReader, file, start, size)
+            self._s3("PUT", location, given, body, digest.hexdigest())
         return location
 
     def poll(self, accepted: Mapping[str, Any]) -> Result | None:
@@ -2937,29 +2622,23 @@ class Client(RuntimeClient):
         TransportError when S3 breaks off again and again, ParamValidationError for an answer
         without OutputLocation. A result that is there counts even when a failure is there too.
         """
-        return self._look(locations_in(accepted), _Download(None), NEVER)
+        return self._look(locations_in(accepted), Download(None), NEVER)
 
     def wait(
-        self,
-        accepted: Mapping[str, Any],
-        *,
-        timeout: float = WAIT_SECONDS,
+        self, accepted: Mapping[str, Any], *, timeout: float = WAIT_SECONDS,
         file: str | os.PathLike[str] | BinaryIO | None = None,
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """The result, once it is there; `timeout` is in seconds.
 
-        With `file` the body goes there in pieces: to a path in one moment, when all has come, or
-        to a binary file from where it stands. Raises InferenceError when the model failed,
+        With `file` the body goes there: to a path, where it appears at once and complete, or to a
+        binary file from where it stands. Raises InferenceError when the model failed,
         ResultTimeout when there is nothing at the end; the ClientError instead when all that S3
         said was 403, and TransportError when a result had begun to come. While S3 cannot be
         reached the wait goes on; what waiting cannot mend is raised at once.
         """
-        places, download = locations_in(accepted), waited_for(timeout, file)
-        try:
-            return self._wait(places, download, float(min(timeout, NO_LIMIT_SECONDS)))
-        except BaseException:
-            download.abandon()
-            raise
+        timeout, places = checked_seconds("timeout", timeout), locations_in(accepted)
+        with Download(file) as download:
+            return self._wait(places, download, timeout)
 
     def invoke_many(
         self, requests: Iterable[Mapping[str, Any]], *, concurrency: int = CONCURRENCY
@@ -2969,154 +2648,150 @@ class Client(RuntimeClient):
         `requests` is read where the outcomes are, between two of them, at most 2 x `concurrency`
         (1 to 1000) ahead: one that is long in coming holds up the outcomes, and none may wait for
         an outcome. A request that the service throttles is tried up to 20 times, after pauses that
-        grow. Whoever leaves the loop waits for what is on its way, whose outcomes are dropped.
-        An exception in `requests` comes after all outcomes. Raises ParamValidationError.
+        grow. Leaving the loop waits for what is on its way and drops its outcomes. An exception in
+        `requests` comes after all outcomes. Raises ParamValidationError.
         """
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
             raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
         return outcomes_of(self, iter(requests), concurrency)
 
     def _s3(
-        self, operation: str, method: str, location: str, headers: Headers,
-        body: RequestBody = b"", payload_hash: str = EMPTY_HASH, **options: Any,
+        self, method: str, location: str, headers: Headers, body: Any = b"",
+        payload_hash: str = EMPTY_HASH, **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """What S3 answers, asked in the region where the bucket is."""
         bucket, key = parse_location(location)
-
-        def ask(region: str) -> dict[str, Any]:
+        asked: list[str] = []
+        while True:
+            region = self._bucket_regions.get(bucket, self.region_name)
+            asked.append(region)
             endpoint = self._settings.endpoint("s3", region)
             own = self.sources["s3 endpoint"] != "the region"
             url = s3_url(endpoint, bucket, key, path_style=own or "." in bucket)
-            request = Request(method, url, headers, body)
-            where = {"region": region, "service": "s3", "payload_hash": payload_hash}
+            signing: dict[str, Any] = {"region": region, "service": "s3", "sign_body": True}
+            signing.update(payload_hash=payload_hash, double_encode=False, normalize_path=False)
             call = Call(
-                operation, request, s3_answer, self._credentials.get,
-                signing={**S3_SIGNING, **where}, max_attempts=self.max_attempts, **options,
+                f"{method.title()}Object", Request(method, url, headers, body),
+                lambda response: service_answer(response, is_object=True), self._credentials.get,
+                signing=signing, max_attempts=self.max_attempts, **options,
             )  # fmt: skip
-            return self._sender.send(call)
+            try:
+                return self._sender.send(call)
+            except ClientError as error:  # which may say that the bucket is in another region
+                elsewhere = error.metadata["HTTPHeaders"].get("x-amz-bucket-region")
+                elsewhere = elsewhere or error.response["Error"].get("Region") or region
+                is_region = LABEL.issuperset(elsewhere) and len(elsewhere) < 64
+                if error.status not in (301, 307, 400) or elsewhere in asked or not is_region:
+                    raise
+            self._bucket_regions[bucket] = elsewhere
 
-        region = self._bucket_regions.get(bucket, self.region_name)
-        try:
-            return ask(region)
-        except ClientError as error:
-            elsewhere = bucket_region(error)
-            if elsewhere is None or elsewhere == region:
-                raise
-        self._bucket_regions[bucket] = elsewhere
-        return ask(elsewhere)
-
-    def _absence(self, location: str, download: _Download, deadline: float) -> ClientError | None:
-        """Download an object, in as many pieces as it takes; S3's words for it not being there."""
-        broken = 0  # answers in a row, as many as a call has attempts
-        while not download.complete:
-            had, wanted = download.count, download.range()
-            sink = download if download.to_file else None
+    def _fetch(self, location: str, download: Download, deadline: float) -> ClientError | None:
+        """Download an object, in as many answers as it takes; S3's words if it is not there."""
+        broken = 0  # answers in a row that brought next to nothing
+        while True:
+            had, etag = download.count, download.metadata["HTTPHeaders"].get("etag", "")
+            wanted = (("Range", f"bytes={had}-"), ("If-Match", etag)) if had else ()
             until = NEVER if download.begun else deadline  # of the wait, which is over by then
             try:
-                answer = self._s3("GetObject", "GET", location, wanted, deadline=until, sink=sink)
+                answer = self._s3("GET", location, wanted, deadline=until, sink=download)
             except ClientError as error:
-                if download.ends_with(error):
-                    break
-                if error.status == 403 and denied_action(error):
-                    error.hint = f"allow {denied_action(error)} to this caller"
+                if action := denied_action(error):
+                    error.hint = f"allow {action} to this caller"
                 if download.begun or not is_absent(error):
                     raise
                 return error
             download.take(answer, had)
-            if download.complete or download.count - had >= MAX_BODY_BYTES:
-                broken = 0
-                continue
-            broken += 1
-            over = broken >= self.max_attempts or self._sender.monotonic() >= deadline
-            if over or not self._sender.quota.spend(RETRIES["transient"][1]):
-                so_far = f"broken off again and again, at byte {download.count} of {download.size}"
-                raise TransportError(f"{location}: {so_far}; try later", kind="closed")
-            self._sender.sleep(backoff("transient", broken - 1, self._sender.random()))
-        return None
+            if download.complete:
+                return None
+            broken = 0 if download.count - had >= MAX_BODY_BYTES else broken + 1
+            if broken == self.max_attempts:
+                text = f"{location}: broke off again and again, at byte {had}; try later"
+                raise TransportError(text, kind="closed")
+            self._sender.sleep(backoff("transient", broken, self._sender.random()))
 
-    def _look(
-        self, places: tuple[str, str], download: _Download, deadline: float
-    ) -> Result | None:
+    def _look(self, places: tuple[str, str], download: Download, deadline: float) -> Result | None:
         """The result if it is there; raises InferenceError, and ClientError for a 403."""
         output, failure = places
-        absences = [self._absence(output, download, deadline)]
+        absence = self._fetch(output, download, deadline)
         if download.complete:
             return download.result(output)
         if failure:
-            reason = _Download(None)
-            absences.append(self._absence(failure, reason, deadline))
+            reason = Download(None)
+            absence = self._fetch(failure, reason, deadline) or absence
             if reason.complete:
-                raise inference_error(reason.result(failure))
-        for absence in absences:
-            if absence is not None and absence.status == 403:
-                absence.hint = NO_LIST_HINT
-                raise absence
+                body, kind, *_ = reason.result(failure)
+                text = body[:1000].decode("utf-8", "replace").strip() or "without a word"
+                text = "".join(c if c.isprintable() else " " for c in text)
+                evidence = {"location": failure, "body": body, "content_type": kind}
+                raise InferenceError(f"the inference failed: {text} ({failure})", **evidence)
+        if absence and absence.status == 403:
+            needed = "s3:ListBucket on the bucket, and s3:GetObject on its objects"
+            absence.hint = f"allow {needed}; without the former S3 says 403 instead of 404"
+            raise absence
         return None
 
-    def _wait(self, places: tuple[str, str], download: _Download, timeout: float) -> Result:
+    def _wait(self, places: tuple[str, str], download: Download, timeout: float) -> Result:
         """Look, and look again, less and less often."""
         started = self._sender.monotonic()
-        deadline = started + timeout if timeout < NO_LIMIT_SECONDS else NEVER
         trouble: ClientError | TransportError | None = None
         while True:
             try:
-                result = self._look(places, download, deadline)
-                if result is not None:
+                if result := self._look(places, download, started + timeout):
                     return result
                 trouble = None
             except (ClientError, TransportError) as error:
-                if not passes(error, download.begun):
+                is_hidden = isinstance(error, ClientError) and is_absent(error)
+                if retry_kind(error) is None and (download.begun or not is_hidden):
                     raise
-                log = None if trouble else logger(WARNING)
-                if log:
+                if not trouble and (log := logger()):
                     log.warning("still waiting for %s: %s", places[0], error)
                 if trouble is None or isinstance(error, ClientError):
                     trouble = error  # the last look may be cut short: what S3 said counts for more
             waited = self._sender.monotonic() - started
-            left = timeout - LAST_LOOK_SECONDS - waited
+            left = timeout - 0.1 - waited  # which leaves a moment for the last look
             if left <= 0:
                 break
-            self._sender.sleep(min(polling_delay(waited, self._sender.random()), left))
+            # A result is seen at most 1.5 s and 12 % of its time too late, and never over 30 s.
+            pause = min(1.5 + 0.12 * waited, 30.0) * (0.9 + 0.1 * self._sender.random())
+            self._sender.sleep(min(pause, left))
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
             raise trouble
-        said = f" (the last look failed: {trouble})" if trouble else ""
-        said = f"nothing at {places[0]} after {waited:.1f} s{said}: queued, or still running; "
-        unseen = "a failure cannot be seen, since the endpoint has no S3FailurePath"
-        said += "wait longer, or look again later" if places[1] else unseen
-        raise ResultTimeout(said, location=places[0], waited=waited) from trouble
+        why = f"the last look failed: {trouble}" if trouble else "queued, or still running"
+        unseen = "a failure cannot be seen: the endpoint has no S3FailurePath"
+        advice = "wait longer, or look again later" if places[1] else unseen
+        text = f"nothing at {places[0]} after {waited:.1f} s: {why}; {advice}"
+        raise ResultTimeout(text, location=places[0], waited=waited) from trouble
 
 
-def s3_answer(response: Response) -> dict[str, Any]:
-    """What S3 says, in boto3's shape but for Body, which is bytes; raises ClientError.
+def input_file(data: Any) -> Any:
+    """A context manager for the binary file that `data` is, names or has the bytes of."""
+    from contextlib import nullcontext
 
-    `Complete` is False when the body was cut short, or was over the limit.
-    """
-    if not 200 <= response.status < 300:
-        fields = xml_fields(response.body)
-        refusal = client_error(response, fields if "Code" in fields else None, "")
-        kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
-        refusal.response["Error"].update({key: fields[key] for key in kept if key in fields})
-        raise refusal
-    return {
-        "ResponseMetadata": response_metadata(response),
-        "Body": response.body,
-        "ContentType": response.header("content-type", ""),
-        "Complete": response.complete,
-    }
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        data = io.BytesIO(data)
+    if isinstance(data, (str, os.PathLike)) and os.path.isfile(data):
+        return open(data, "rb")
+    if hasattr(data, "seekable") and data.seekable() and isinstance(data.read(0), bytes):
+        return nullcontext(data)
+    right = "bytes, the path of a file, nor a file opened with 'rb'; save what comes from a pipe"
+    raise ParamValidationError(f"data: {str(data)[:80]!r} is neither {right}")
 
 
-def bucket_region(error: ClientError) -> str | None:
-    """The region where S3 says that the bucket is, when it sends us there."""
-    region = error.metadata.get("HTTPHeaders", {}).get("x-amz-bucket-region")
-    region = region or error.response.get("Error", {}).get("Region") or ""
-    elsewhere = error.status in (301, 307, 400) and LABEL.issuperset(region)
-    return region if elsewhere and 0 < len(region) < 64 else None
+class BoundedReader(io.RawIOBase):
+    """The `left` bytes of a file from `start` on, of more if it has grown; the file stays open."""
 
+    def __init__(self, file: BinaryIO, start: int, left: int) -> None:
+        self.file, self.left = file, left
+        file.seek(start)
 
-NO_LIST_HINT = (
-    "to a caller without s3:ListBucket S3 says 403 about an object that is not there yet; grant "
-    "s3:ListBucket on the bucket, and s3:GetObject on its objects"
-)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.file.read(min(len(buffer), self.left))
+        buffer[: len(piece)] = piece
+        self.left -= len(piece)
+        return len(piece)
 
 
 def is_absent(error: ClientError) -> bool:
@@ -3127,23 +2802,25 @@ def is_absent(error: ClientError) -> bool:
 
 
 def denied_action(error: ClientError) -> str:
-    """The action that the caller may not perform, if S3 names it; else "".
-
-    >>> denied_action(ClientError("User: u is not authorized to perform: kms:Decrypt on x"))
-    'kms:Decrypt'
-    """
-    return (error.message.partition("not authorized to perform: ")[2].split() or [""])[0]
+    """The action that the caller may not perform, such as kms:Decrypt, if S3 names it; else ""."""
+    return error.message.partition("not authorized to perform: ")[2].partition(" ")[0]
 
 
-def polling_delay(waited: float, random: float) -> float:
-    """Seconds until the next look for a result; `random` is in [0, 1).
-
-    A result is seen at most 1.5 s and 12 % of the time it took too late, and never over 30 s.
-
-    >>> [polling_delay(waited, 1.0) for waited in (0.0, 50.0, 600.0)]
-    [1.5, 7.5, 30.0]
-    """
-    return min(1.5 + 0.12 * waited, MAX_POLL_SECONDS) * (0.9 + 0.1 * random)
+def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
+    """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
+    if not hasattr(accepted, "get") or accepted.get("Error"):
+        raise ParamValidationError(
+            "give what invoke_endpoint_async returned; no other has a result"
+        )
+    output, failure = accepted.get("OutputLocation"), accepted.get("FailureLocation") or ""
+    if not output:
+        raise ParamValidationError(
+            "there is no OutputLocation: the endpoint does not write its results to S3; give its "
+            "AsyncInferenceConfig an S3OutputPath, or look where its SNS topic says"
+        )
+    for location in filter(None, (output, failure)):
+        parse_location(location)
+    return output, failure
 
 
 class Result(namedtuple("Result", "body content_type location metadata")):
@@ -3162,250 +2839,75 @@ class Result(namedtuple("Result", "body content_type location metadata")):
         return f"<Result {self.location}, {len(self.body)} bytes of {self.content_type!r}>"
 
 
-def waited_for(timeout: float, file: str | os.PathLike[str] | BinaryIO | None) -> _Download:
-    """Where a result will go; raises ParamValidationError for what wait cannot take."""
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ParamValidationError(f"timeout: {timeout!r} is not a number of seconds above 0")
-    try:
-        if isinstance(file, (str, os.PathLike)):
-            os.stat(file)
-    except OSError:
-        pass  # a new file
-    except ValueError as error:  # a NUL, or half a character
-        raise ParamValidationError(f"file: {str(file)[:80]!r}: {error}") from None
-    return _Download(file)
+class Download(io.RawIOBase):
+    """An object of S3 on its way to memory, to a binary file, or to a path.
 
-
-def passes(error: ClientError | TransportError, begun: bool) -> bool:
-    """Whether what went wrong may be over at the next look, as a 403 is once there is a result."""
-    absent = isinstance(error, ClientError) and is_absent(error)
-    return retry_kind(error) is not None or (absent and not begun)
-
-
-def upload_headers(
-    location: str, content_type: str | None, encryption: str | None, kms_key: str | None
-) -> Headers:
-    """The headers of an upload; raises ParamValidationError, also for no InputLocation."""
-    own = {"ServerSideEncryption": encryption, "SSEKMSKeyId": kms_key}
-    for name, text in (("ContentType", content_type), *own.items()):
-        if not isinstance(text or "", str):
-            raise ParamValidationError(f"{name}: expected str, got {type(text).__name__}")
-        if name in own and not is_visible(text or ""):
-            raise ParamValidationError(f"{name}: has a space or a character that is not ASCII")
-    for name, value in (("InputLocation", location), ("ContentType", content_type)):
-        try:
-            if value:
-                check_limits(MEMBERS[name], checked_text(MEMBERS[name], value))
-        except ValueError as error:
-            raise ParamValidationError(f"{name}: {error}") from None
-    pairs = (
-        ("Content-Type", content_type),
-        ("x-amz-server-side-encryption", encryption or (kms_key and "aws:kms")),
-        ("x-amz-server-side-encryption-aws-kms-key-id", kms_key),
-    )
-    return tuple([(name, text) for name, text in pairs if text])
-
-
-def to_base64(data: bytes) -> str:
-    """The bytes as text."""
-    from base64 import b64encode
-
-    return b64encode(data).decode()
-
-
-class _Upload:
-    """What put_input sends, as a Request's body: read once to hash it, afresh for each attempt."""
-
-    def __init__(self, data: Any) -> None:
-        self.path = data if isinstance(data, (str, os.PathLike)) else None
-        if self.path is not None and not os.path.isfile(self.path):
-            raise ParamValidationError(
-                f"{str(self.path)[:80]!r} is not the path of a file that can be read twice; what "
-                "comes from a pipe has to be saved first, and text to be sent is text.encode()"
-            )
-        self.file: Any = data
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            self.file = io.BytesIO(bytes(data))
-        elif self.path is None and not (hasattr(data, "seekable") and data.seekable()):
-            raise ParamValidationError(
-                f"data: {type(data).__name__} cannot be read twice; save it to a file, or read it "
-                "into bytes"
-            )
-        elif self.path is None and not isinstance(data.read(0), bytes):
-            raise ParamValidationError("data: the file is open for text; open it with 'rb'")
-        self.start = 0 if self.path is not None else self.file.tell()
-        self.size = self.left = MAX_OBJECT_BYTES + 1
-        import hashlib
-
-        digest = hashlib.sha256()
-        with self() as file:
-            while piece := file.file.read(min(UPLOAD_PIECE_BYTES, self.left)):
-                digest.update(piece)
-                self.left -= len(piece)
-        self.size, self.sha256 = self.size - self.left, digest.hexdigest()
-        if self.left == 0:
-            raise ParamValidationError(f"data: is over {MAX_OBJECT_BYTES} bytes")
-
-    def __call__(self) -> _Upload:
-        """The same from its start."""
-        if self.path is not None:
-            self.file = open(self.path, "rb")  # noqa: SIM115
-        self.file.seek(self.start)
-        self.left = self.size
-        return self
-
-    def read(self, count: int = -1) -> bytes:
-        """As many bytes as were hashed, whatever becomes of the file in between."""
-        piece: bytes = self.file.read(min(count, self.left) if count >= 0 else self.left)
-        self.left -= len(piece)
-        if not piece and self.left:
-            raise ParamValidationError("data: became shorter while it was sent")
-        return piece
-
-    def __enter__(self) -> _Upload:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.path is not None:
-            self.file.close()
-
-
-def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
-    """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
-    if not hasattr(accepted, "get"):
-        raise ParamValidationError("give the dict that invoke_endpoint_async returned")
-    if accepted.get("Error"):
-        raise ParamValidationError("this request was not accepted, so that there is no result")
-    output = accepted.get("OutputLocation") or ""
-    failure = accepted.get("FailureLocation") or ""
-    if not output:
-        raise ParamValidationError(
-            "there is no OutputLocation: the endpoint does not write its results to S3; give its "
-            "AsyncInferenceConfig an S3OutputPath, or look where its SNS topic says"
-        )
-    parse_location(output)
-    if failure:
-        parse_location(failure)
-    return output, failure
-
-
-class _Download:
-    """A result on its way to memory, or to a file; it goes on where a connection broke off.
-
-    A path has its content in one moment, when all is there. The transport writes to it.
+    The transport writes to it. What goes to a path is in a file beside it until all is there;
+    `close` leaves no such file behind. Raises ParamValidationError, OSError.
     """
 
+    count, begun, complete = 0, False, False
+    path = part = ""
+
     def __init__(self, file: Any) -> None:
-        self.to_file, self.path, self.part = file is not None, "", ""
-        self.file = io.BytesIO() if file is None else file
-        if isinstance(file, (str, os.PathLike)):
-            self.path, self.file = os.path.realpath(file), None
-            folder, may = os.path.dirname(self.path), not os.path.exists(self.path)
-            self.part = os.path.join(folder, f".{os.urandom(16).hex()}.part")
-            may = (may or os.path.isfile(self.path)) and os.path.isdir(folder)
-            if not may or not os.access(folder, os.W_OK):
-                wrong = f"file: {self.path!r} is not a file, or its folder cannot be written to"
-                raise ParamValidationError(wrong)
-        elif file is not None:
-            try:
-                file.write(b"")
-            except (AttributeError, TypeError, ValueError, OSError):
-                wrong = "file: give a path, or a file that was opened with 'wb'"
-                raise ParamValidationError(wrong) from None
-        self.count, self.size, self.etag, self.content_type = 0, -1, "", ""  # -1: not known
-        self.begun = self.complete = False
-        self.metadata: dict[str, Any] = {}
+        self.to_memory = file is None
+        self.metadata: dict[str, Any] = {"HTTPHeaders": {}}  # of the first answer
+        self.file: Any = io.BytesIO() if file is None else file
+        try:
+            if isinstance(file, (str, os.PathLike)):
+                path = os.path.realpath(file)
+                if os.path.exists(path) and not os.path.isfile(path):
+                    raise ValueError(f"{path!r} is not a file")
+                self.part = f"{path}.{os.urandom(8).hex()}.part"
+                self.file, self.path = open(self.part, "xb"), path  # noqa: SIM115
+                if os.path.exists(path):  # its readers may read the new content, no others
+                    os.chmod(self.part, os.stat(path).st_mode & 0o777)
+            self.file.write(b"")
+        except (AttributeError, TypeError, ValueError, OSError) as error:
+            right = "give a path, or a file opened with 'wb'"
+            raise ParamValidationError(f"file: {error}; {right}") from None
 
-    def range(self) -> Headers:
-        """The headers that ask for what is missing."""
-        if not self.count:
-            return ()
-        end = "" if self.to_file else str(self.count + MAX_BODY_BYTES - 1)
-        headers: Headers = (("Range", f"bytes={self.count}-{end}"),)
-        sendable = self.etag.isascii() and self.etag.isprintable()
-        return (*headers, ("If-Match", self.etag)) if self.etag and sendable else headers
-
-    def write(self, data: bytes) -> None:
-        if self.file is None:
-            self.file = open(self.part, "xb", buffering=0)  # noqa: SIM115
-            if os.path.exists(self.path):  # who may not read the old content may not read this
-                os.chmod(self.part, os.stat(self.path).st_mode & 0o777)
-        view = memoryview(data)
-        while view:  # an unbuffered file may take a part
-            taken = self.file.write(view)
-            if taken == 0:
-                raise OSError("the file takes no more, and does not say why")
-            view = view[len(view) if taken is None else taken :]
+    def write(self, data: Any) -> None:
+        left = memoryview(data)
+        while left:  # an unbuffered file may take a part
+            left = left[self.file.write(left) or len(left) :]
         self.count += len(data)
 
     def take(self, answer: dict[str, Any], had: int) -> None:
-        """Add what an answer has, which was asked for from the byte `had` on."""
-        metadata = answer["ResponseMetadata"]
-        headers, status = metadata["HTTPHeaders"], metadata["HTTPStatusCode"]
-        spot, _, total = headers.get("content-range", "").partition("/")
-        if had:
-            fits = status == 206 and spot.startswith(f"bytes {had}-")
-            fits = fits and headers.get("etag", self.etag) == self.etag
-        else:
-            self.begun, self.metadata, self.content_type = True, metadata, answer["ContentType"]
-            self.etag, self.size = headers.get("etag", ""), -1
-            fits, total = status == 200, headers.get("content-length", "")
-        size = int(total) if total.isascii() and total.isdigit() and len(total) < 20 else -1
-        self.size = size if self.size < 0 else self.size
-        self.write(answer["Body"])
-        if not fits or size not in (-1, self.size) or self.count > self.size >= 0:
-            raise TransportError(
-                f"S3 sent something else than the object's bytes from {had} on: HTTP {status}, "
-                f"{self.count} bytes of {self.size}; look again",
-                retryable=False,
-            )
-        # The end of a part is not that of an object of unknown size.
-        self.complete = answer["Complete"] and self.count >= self.size >= (0 if had else -1)
-
-    def ends_with(self, error: ClientError) -> bool:
-        """Whether there is no more, as S3 says when it was asked for more; then it is complete."""
-        spot = error.metadata.get("HTTPHeaders", {}).get("content-range")
-        ends = error.status == 416 and spot == f"bytes */{self.count}"
-        self.complete = ends and self.begun and self.size in (-1, self.count)
-        return self.complete
+        """Note what came with the bytes, which were asked for from the byte `had` on."""
+        if not had:
+            self.metadata = answer["ResponseMetadata"]
+        elif answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
+            text = f"S3 sent the whole object instead of the bytes from {had} on"
+            raise TransportError(text, retryable=False)
+        self.write(answer["Body"])  # of a transport that knows no sink
+        self.begun, self.complete = True, answer["Complete"]
 
     def result(self, location: str) -> Result:
         """All is there."""
         if self.path:
-            self.write(b"")
             self.file.flush()
             os.fsync(self.file.fileno())
             self.file.close()
             os.replace(self.part, self.path)
-        body = b"" if self.to_file else self.file.getvalue()
-        return Result(body, self.content_type, location, self.metadata)
+        body = self.file.getvalue() if self.to_memory else b""
+        kind = self.metadata["HTTPHeaders"].get("content-type", "")
+        return Result(body, kind, location, self.metadata)
 
-    def abandon(self) -> None:
-        """Leave nothing behind at a path."""
-        if self.path and self.file is not None:
-            self.file.close()
-            if os.path.exists(self.part):
-                os.remove(self.part)
-
-
-def inference_error(found: Result) -> InferenceError:
-    """The error for what a model wrote to FailureLocation."""
-    text = found.body[:4000].decode("utf-8", "replace").strip()
-    said = "".join(c if c.isprintable() else " " for c in text)[:1000]
-    return InferenceError(
-        f"the inference failed: {said or 'without a word'} ({found.location})",
-        location=found.location,
-        body=found.body,
-        content_type=found.content_type,
-    )
+    def close(self) -> None:
+        if self.path:
+            try:
+                self.file.close()
+            finally:
+                if os.path.exists(self.part):
+                    os.remove(self.part)
 
 
 # --- 13. Many ----------------------------------------------------------------
-# In: any iterable of requests. Out: one outcome for each, as they come. Whoever reads the outcomes
-# feeds a pool of threads with the requests, so that few are held at a time.
+# In: any iterable of requests. Out: one outcome for each, as they come. The loop that reads the
+# outcomes feeds a pool of threads with the requests, so that few are held at a time.
 
 THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
-NAP_SECONDS = 0.5  # the longest sleep of a thread that may be told meanwhile to end
 
 
 class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None, None])):
@@ -3427,86 +2929,59 @@ class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None
 def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> Iterator[Outcome]:
     """The outcomes of invoke_many, from a pool of threads; none is left behind."""
     from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
 
-    pool = ThreadPoolExecutor(concurrency)
+    pool, most = ThreadPoolExecutor(concurrency), 2 * concurrency
+    done: SimpleQueue[Any] = SimpleQueue()
+    under_way: dict[Any, tuple[int, Any]] = {}  # a future, and the request that it answers
     left: list[bool] = []  # not empty once nobody reads outcomes any more
+    failure: list[Exception] = []
+    jobs = enumerate(requests)
+
+    def feed() -> None:
+        try:
+            for index, request in jobs if len(under_way) < most and not failure else ():
+                future = pool.submit(answer_to, client, left, request)
+                under_way[future] = index, request
+                future.add_done_callback(done.put)
+                if len(under_way) == most or not done.empty():
+                    break
+        except Exception as error:  # of the requests; it comes after all outcomes
+            failure.append(error)
+
     try:
-        yield from fed(client, enumerate(requests), 2 * concurrency, pool, left)
+        feed()
+        while under_way:
+            future = done.get()
+            error = future.exception()
+            if error and not isinstance(error, Exception):
+                raise error  # which ends a program, such as KeyboardInterrupt
+            yield Outcome(*under_way.pop(future), None if error else future.result(), error)
+            feed()
     finally:
         left.append(True)
         pool.shutdown(cancel_futures=True)
-
-
-def fed(
-    client: Client, numbered: Iterator[tuple[int, Any]], most: int, pool: Any, left: list[bool]
-) -> Iterator[Outcome]:
-    """The outcomes as they come; between two of them at least one request goes to the pool."""
-    from queue import SimpleQueue
-
-    done: SimpleQueue[Outcome | BaseException] = SimpleQueue()
-    failure: BaseException | None = None
-    under_way = 0
-    while True:
-        has_room = under_way < most
-        while has_room and failure is None:
-            job, failure = taken(numbered)
-            if job is None:
-                numbered = iter(())  # not to be asked again: some would wait for ever
-                break
-            pool.submit(lambda *job: done.put(outcome_of(client, left, *job)), *job)
-            under_way += 1
-            has_room = under_way < most and done.empty()
-        if not under_way:
-            break
-        outcome = done.get()
-        under_way -= 1
-        if isinstance(outcome, Outcome):
-            yield outcome
-        else:
-            failure = outcome
     if failure:
-        raise failure
+        raise failure[0]
 
 
-def taken(source: Iterator[tuple[int, Any]]) -> tuple[tuple[int, Any] | None, Exception | None]:
-    """The next of an iterator, None at its end; and what it raised instead."""
-    try:
-        return next(source, None), None
-    except Exception as error:
-        return None, error
-
-
-def outcome_of(
-    client: Client, left: list[bool], index: int, request: Any
-) -> Outcome | BaseException:
-    """What became of one request; what ends a thread is for the reader of the outcomes."""
-    try:
-        return Outcome(index, request, answer_to(client, left, index, request), None)
-    except Exception as error:  # whatever it is, it is this request's
-        return Outcome(index, request, None, error)
-    except BaseException as failure:
-        return failure
-
-
-def answer_to(client: Client, left: list[bool], index: int, request: Any) -> dict[str, Any]:
+def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
     """The answer to one request, which backs off by itself while the service throttles it."""
     if not hasattr(request, "keys"):
-        kind = type(request).__name__
-        raise ParamValidationError(f"request {index}: expected a mapping, got {kind}")
+        raise ParamValidationError(f"expected a mapping, got {type(request).__name__}")
     call, sender, retry = client._invocation(request), client._sender, 0
     call.retry_throttled = False
     while True:
         try:
             return sender.send(call)
         except ClientError as error:
-            is_last = retry == THROTTLED_TRIES - 1 or left
-            if retry_kind(error) != "throttle" or is_last:
+            if retry_kind(error) != "throttle" or retry == THROTTLED_TRIES - 1:
                 raise
             retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
             pause = backoff("throttle", retry, sender.random(), retry_after)
-            while pause > 0 and not left:
-                sender.sleep(min(pause, NAP_SECONDS))
-                pause -= NAP_SECONDS
+            while pause > 0 and not left:  # in naps, since the loop may be left meanwhile
+                sender.sleep(min(pause, 0.5))
+                pause -= 0.5
             if left:
                 raise  # nobody reads this outcome any more
         retry += 1
@@ -3519,38 +2994,24 @@ __all__ += ["main"]
 # In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
 # stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
-# fmt: off
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
     # the AWS CLI's, version 2, and two of our own; the first class that fits
-    (ParamValidationError, 252), (ConfigurationError, 253), (CredentialsError, 253), (ClientError, 254),
-    (InferenceError, 3), (ResultTimeout, 4), (KeyboardInterrupt, 130), (Error, 255), (OSError, 255),
-)
-# fmt: on
+    (ParamValidationError, 252), (ConfigurationError, 253), (CredentialsError, 253),
+    (ClientError, 254), (InferenceError, 3), (ResultTimeout, 4), (KeyboardInterrupt, 130),
+    (Exception, 255),
+)  # fmt: skip
 EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
 TOKEN_HEADER = frozenset(("x-amz-security-token",))
 ANSWER_MEMBERS = ("OutputLocation", "FailureLocation", "InferenceId")
-EXAMPLE_INVOCATION_ID = "01234567-89ab-4cde-8f01-23456789abcd"
-NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    for name in ("stdout", "stderr"):  # whoever started us may have closed them
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    try:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal knows UTF-8
-        status = _run(argv)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
-        return 255
-
-
-def _run(argv: list[str] | None) -> int:
+    # A stream that is closed is None.
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal knows UTF-8
     try:
         options = _parser().parse_args(argv)
         if options.debug:
@@ -3558,127 +3019,132 @@ def _run(argv: list[str] | None) -> int:
 
             logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
             logging.getLogger("smasync").setLevel(logging.DEBUG)
-        return int(options.run(options) or 0)
+        status = int(options.run(options) or 0)
     except SystemExit as end:  # argparse's --help, or its complaint
-        return 252 if end.code else 0
-    except BrokenPipeError:
-        raise
+        status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
-        print(f"smasync: {str(error) or 'interrupted'}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # the reader of our output has gone
+            print(f"smasync: {str(error) or 'interrupted'}", file=sys.stderr)
         if isinstance(error, ClientError) and error.hint:
             print(f"smasync: {error.hint}", file=sys.stderr)
-        return next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
+        status = next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # as above, or the disk is full
+        if not isinstance(error, BrokenPipeError):
+            print(f"smasync: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
+        status = 255
+    return status
 
 
 def _parser() -> ArgumentParser:
+    import re
     from argparse import ArgumentParser
 
     parser = ArgumentParser(prog="smasync", description="Amazon SageMaker's InvokeEndpointAsync.")
     parser.add_argument("--version", action="version", version=f"smasync {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, run, own, text in COMMANDS:
+    for name, run, arguments, text in COMMANDS:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run, query=None)
-        for member in INVOKE_ENDPOINT_ASYNC if own[:1] == INPUT_OPTIONS[:1] else ():
-            kind = int if member.type == "integer" else str
-            command.add_argument(
-                flag(member.name), dest=member.name, type=kind, metavar=kind.__name__
-            )
-        for option, details in (*own, *OPTIONS):
-            command.add_argument(option, **details)
+        for member in INVOKE_ENDPOINT_ASYNC if "--query" in arguments else ():
+            words = re.findall("S3|TTL|[A-Z][a-z]+", member.name)
+            flag, kind = "-".join(words).lower(), int if member.type == "integer" else str
+            names = {"dest": member.name, "metavar": kind.__name__}
+            command.add_argument(f"--{flag}", type=kind, **names)
+        for argument in f"{arguments} {EVERYWHERE}".split():
+            command.add_argument(argument, **ARGUMENTS.get(argument, {}))
     return parser
 
 
-# fmt: off
 SECONDS: dict[str, Any] = {"type": float, "metavar": "SECONDS"}
 SWITCH: dict[str, Any] = {"action": "store_true"}
-OUTPUT_FILE: Options = (("--output-file", {"help": "where the result goes; stdout otherwise"}),)
-OPTIONS: Options = (
-    # what the AWS CLI takes with every command
-    ("--region", {}), ("--profile", {}), ("--ca-bundle", {}), ("--color", {}),
-    ("--endpoint-url", {"help": "SageMaker Runtime's; for wait and put-input, S3's"}),
-    ("--debug", SWITCH), ("--no-verify-ssl", SWITCH), ("--no-paginate", SWITCH), ("--no-cli-pager", SWITCH),
-    ("--output", {"choices": ("json", "text"), "default": "json"}),
-    ("--cli-read-timeout", {"default": READ_TIMEOUT_SECONDS, **SECONDS}),
-    ("--cli-connect-timeout", {"default": CONNECT_TIMEOUT_SECONDS, **SECONDS}),
-)
-INPUT_OPTIONS: Options = (
-    # and with the members of an operation
-    ("--cli-input-json", {}), ("--query", {"choices": ANSWER_MEMBERS}),
-    ("--cli-binary-format", {"choices": ("base64", "raw-in-base64-out"), "default": "base64"}),
-    ("--generate-cli-skeleton", {"nargs": "?", "const": "input", "choices": ("input", "output")}),
-)
-SKELETONS: dict[str, dict[str, Any]] = {
-    "input": {row.name: {"string": "", "integer": 0}.get(row.type) for row in INVOKE_ENDPOINT_ASYNC},
-    "output": dict.fromkeys(ANSWER_MEMBERS, ""),
-}
-# fmt: on
-
-
-def flag(member: str) -> str:
-    """The AWS CLI's flag for a member.
-
-    >>> flag("S3OutputPathExtension"), flag("RequestTTLSeconds")
-    ('--s3-output-path-extension', '--request-ttl-seconds')
-    """
-    import re
-
-    words = re.findall(r"S3|TTL|[A-Z][a-z]+", member)
-    return "--" + "-".join(words).lower()
+EVERYWHERE = """--region --profile --endpoint-url --output --ca-bundle --no-verify-ssl
+    --cli-read-timeout --cli-connect-timeout --debug"""
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    # what argparse has to know of it
+    "--endpoint-url": {"help": "SageMaker Runtime's; for wait and put-input, S3's"},
+    "--output": {"choices": ("json", "text"), "default": "json"},
+    "--no-verify-ssl": SWITCH, "--debug": SWITCH, "--quiet": SWITCH,
+    "--cli-read-timeout": {"default": READ_TIMEOUT_SECONDS, **SECONDS},
+    "--cli-connect-timeout": {"default": CONNECT_TIMEOUT_SECONDS, **SECONDS},
+    "--cli-binary-format": {"choices": ("base64", "raw-in-base64-out"), "default": "base64"},
+    "--cli-input-json": {"help": "the members; for wait, what invoke-endpoint-async printed"},
+    "--query": {"choices": ANSWER_MEMBERS},
+    "--wait": {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS},
+    "--output-file": {"help": "where the result goes; stdout otherwise"},
+    "--example": {"help": "AWS's example keys and date; no account", **SWITCH},
+    "--output-location": {"dest": "OutputLocation", "metavar": "s3://bucket/key"},
+    "--failure-location": {"dest": "FailureLocation", "metavar": "s3://bucket/key"},
+    "--timeout": {"default": WAIT_SECONDS, **SECONDS},
+    "file": {"type": os.path.expanduser}, "location": {"help": "s3://bucket/key"},
+    "--sse": {"help": "AES256, aws:kms or aws:kms:dsse"},
+    "manifest": {"help": "one JSON object of members a line"},
+    "--results": {"required": True, "help": "a file; what has a line in it is not sent again"},
+    "--concurrency": {"type": int, "default": CONCURRENCY},
+    "--retry-failed": {"help": "also send again what failed", **SWITCH},
+}  # fmt: skip
 
 
 def _run_invoke(options: Namespace) -> None:
-    if options.generate_cli_skeleton:
-        import json
-
-        print(json.dumps(SKELETONS[options.generate_cli_skeleton], indent=4))
-        return
     waits = options.timeout is not None
-    if waits:
-        waited_for(options.timeout, options.output_file)  # before anything is sent
-    with _client(options) as client:
+    timeout = checked_seconds("--wait", options.timeout) if waits else 0.0
+    if options.output_file and not waits:
+        raise ParamValidationError("--output-file: is for the result, and needs --wait")
+    with _client(options, waiting()) as client, Download(options.output_file) as download:
         answer = client.invoke_endpoint_async(**_members(options))
         del answer["ResponseMetadata"]
         print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
         if waits:
-            _show_result(client, answer, options)
-
-
-def _show_result(client: Client, accepted: dict[str, Any], options: Namespace) -> None:
-    """Wait for a result; its bytes go to --output-file, or to stdout."""
-    result = client.wait(accepted, timeout=options.timeout, file=options.output_file or None)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(result.body)
-    sys.stdout.buffer.flush()
+            print_result(client._wait(locations_in(answer), download, timeout))
 
 
 def _run_wait(options: Namespace) -> None:
-    accepted = members_from_json(_parameter(options.cli_input_json or "{}"))
-    for name in ("OutputLocation", "FailureLocation"):
-        accepted[name] = getattr(options, name) or accepted.get(name)
-    with _client(options, asks_s3_alone=True) as client:
-        _show_result(client, accepted, options)
+    accepted, file = _members(options), options.output_file
+    with _client(options, waiting(), s3_alone=True) as client:
+        print_result(client.wait(accepted, timeout=options.timeout, file=file))
+
+
+def print_result(result: Result) -> None:
+    """The bytes of a result on stdout; their text where that takes no bytes, as in a notebook."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(result.body)
+    else:
+        print(result.body.decode("utf-8", "replace"), end="")
+
+
+def waiting() -> Callable[[float], None]:
+    """time.sleep, but on a terminal stderr says meanwhile for how long the command has waited."""
+    started = time.monotonic()
+
+    def sleep(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            text = f"\rwaiting for {end - left - started:.0f} s"
+            print(text, end="", file=sys.stderr, flush=True)
+            time.sleep(min(left, 1.0))
+        print(f"\r{'':30}\r", end="", file=sys.stderr, flush=True)
+
+    return sleep if sys.stderr.isatty() else time.sleep
 
 
 def _run_put_input(options: Namespace) -> None:
-    members = {
-        "ContentType": options.content_type,
-        "ServerSideEncryption": options.sse,
-        "SSEKMSKeyId": options.sse_kms_key_id,
-    }
-    with _client(options, asks_s3_alone=True) as client:
-        print(client.put_input(options.file, options.location, **members))
+    encryption = {"ServerSideEncryption": options.sse, "SSEKMSKeyId": options.sse_kms_key_id}
+    with _client(options, s3_alone=True) as client:
+        file, location, kind = options.file, options.location, options.content_type
+        print(client.put_input(file, location, ContentType=kind, **encryption))
 
 
 def _run_explain(options: Namespace) -> None:
     if options.example:
-        clock, keys = (lambda: EXAMPLE_TIME), EXAMPLE_CREDENTIALS
-        client = Client(
-            options.region or "us-east-1", credentials=keys, environ=NO_FILES, clock=clock
-        )
+        no_files = {variable: os.devnull for variable, _ in SHARED_FILES.values()}
+        keys, region = EXAMPLE_CREDENTIALS, options.region or "us-east-1"
+        client = Client(region, credentials=keys, environ=no_files)
         client._sender.user_agent = f"smasync/{__version__}"  # less what differs between machines
         call = client._invocation(_members(options))
-        call.invocation_id, call.credentials = EXAMPLE_INVOCATION_ID, keys
+        call.invocation_id, call.credentials = "01234567-89ab-4cde-8f01-23456789abcd", keys
         print(explanation(client._sender.signed(call, EXAMPLE_TIME)))
         return
     with _client(options) as client:
@@ -3693,55 +3159,49 @@ def _run_explain(options: Namespace) -> None:
     print(f"\n{explanation(signed)}")
 
 
-# fmt: off
-COMMANDS: tuple[tuple[str, Callable[[Namespace], object], Options, str], ...] = (
-    ("invoke-endpoint-async", _run_invoke, (*INPUT_OPTIONS, *OUTPUT_FILE, (
-        "--wait", {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS}),
-    ), "enqueue one inference and print where its result will be"),
-    ("explain", _run_explain, (*INPUT_OPTIONS, (
-        "--example", {**SWITCH, "help": "AWS's example keys and date; no account"}),
-    ), "print every value of the signature of such a request; send nothing"),
-    ("wait", _run_wait, (*OUTPUT_FILE, (
-        "--output-location", {"dest": "OutputLocation", "metavar": "s3://bucket/key"}), (
-        "--failure-location", {"dest": "FailureLocation", "metavar": "s3://bucket/key"}), (
-        "--cli-input-json", {"help": "what invoke-endpoint-async printed"}), (
-        "--timeout", {"default": WAIT_SECONDS, **SECONDS}),
-    ), "wait for a result and print it"),
-    ("put-input", _run_put_input, (("file", {"type": os.path.expanduser}), (
-        "location", {"help": "s3://bucket/key"}), ("--content-type", {}), ("--sse-kms-key-id", {}), (
-        "--sse", {"help": "AES256, aws:kms or aws:kms:dsse"}),
-    ), "put a file into S3 and print its location"),
-)
-# fmt: on
+COMMANDS: tuple[tuple[str, Callable[[Namespace], object], str, str], ...] = (
+    # name, function, arguments beside those that are EVERYWHERE, help; one with --query has the
+    # operation's members, too
+    ("invoke-endpoint-async", _run_invoke,
+     "--cli-input-json --cli-binary-format --query --output-file --wait",
+     "enqueue one inference and print where its result will be"),
+    ("explain", _run_explain, "--cli-input-json --cli-binary-format --query --example",
+     "print every value of the signature of such a request; send nothing"),
+    ("wait", _run_wait,
+     "--output-location --failure-location --cli-input-json --timeout --output-file",
+     "wait for a result and print it"),
+    ("put-input", _run_put_input, "file location --content-type --sse --sse-kms-key-id",
+     "put a file into S3 and print its location"),
+)  # fmt: skip
 
 
-def _client(options: Namespace, asks_s3_alone: bool = False) -> Client:
+def _client(
+    options: Namespace, sleep: Callable[[float], None] = time.sleep, s3_alone: bool = False
+) -> Client:
     """The client that the flags describe; --endpoint-url is of the service that a command asks."""
-    url = options.endpoint_url
-    if asks_s3_alone and url:
-        check_endpoint_url(url, "--endpoint-url")
     client = Client(
-        options.region, profile_name=options.profile, endpoint_url=None if asks_s3_alone else url,
+        options.region, profile_name=options.profile, sleep=sleep,
+        endpoint_url=None if s3_alone else options.endpoint_url,
         connect_timeout=options.cli_connect_timeout or NO_LIMIT_SECONDS,
         read_timeout=options.cli_read_timeout or NO_LIMIT_SECONDS,
         verify=False if options.no_verify_ssl else options.ca_bundle,
     )  # fmt: skip
-    if asks_s3_alone:
-        client._settings.arguments["s3 endpoint"] = url or None
+    if s3_alone:
+        client._settings.arguments["s3 endpoint"] = options.endpoint_url
     return client
 
 
 def _members(options: Namespace) -> dict[str, Any]:
     """The members of --cli-input-json, and over them those of the command line."""
     members = members_from_json(_parameter(options.cli_input_json or "{}"))
-    for member in INVOKE_ENDPOINT_ASYNC:
-        value = getattr(options, member.name)
+    for name in (*MEMBERS, *ANSWER_MEMBERS):
+        value = getattr(options, name, None)
         value = _parameter(value) if isinstance(value, str) else value
-        if member.type == "blob" and isinstance(value, str):
+        if name == "Body" and isinstance(value, str):
             raw = options.cli_binary_format == "raw-in-base64-out"
             value = value.encode() if raw else from_base64(value)
         if value is not None:
-            members[member.name] = value
+            members[name] = value
     return members
 
 
@@ -3766,18 +3226,14 @@ def _parameter(text: str) -> str | bytes:
     try:
         with open(os.path.expanduser(path), "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        return content if scheme == "fileb" else text_in(content)
+        if scheme == "fileb":
+            return content
+        has_utf_16_mark = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's files
+        return content.decode("utf-16" if has_utf_16_mark else "utf-8-sig")
     except UnicodeDecodeError:
         raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise ParamValidationError(f"{path}: cannot be read: {why}") from None
-
-
-def text_in(content: bytes) -> str:
-    """The text of a file; a mark at its start says UTF-16, as PowerShell writes it, or UTF-8."""
-    is_utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return content.decode("utf-16" if is_utf_16 else "utf-8-sig")
+        raise ParamValidationError(f"{text}: cannot be read: {error}") from None
 
 
 def _formatted(answer: dict[str, Any], options: Namespace) -> str:
@@ -3787,34 +3243,28 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
     if options.output == "json":
         return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
     names = [options.query] if options.query else sorted(answer)
-    text = "\t".join(str(answer.get(name)).replace("\t", "?") for name in names)
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+    texts = [str(answer.get(name)) for name in names]
+    return "\t".join("".join(c if c.isprintable() else "?" for c in text) for text in texts)
 
 
 def explanation(signed: Signed) -> str:
     """The values of one signature in the order in which they are computed, the token left out."""
     _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
     request = signed.request
+    _, path, query = split_url(request.url)
+    lines = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    lines += ["", shown_body(request.body) or "<the body>"] if request.body else []
     parts = (
         ("Canonical request", masked(signed.canonical_request, TOKEN_HEADER)),
         ("SHA-256 of the canonical request", canonical_hash),
         ("Credential scope", scope),
         ("String to sign", signed.string_to_sign),
         ("Signature", signed.signature),
-        ("Request", masked(request_text(request), TOKEN_HEADER)),
+        ("Request", masked("\n".join(lines), TOKEN_HEADER)),
         ("The same with curl", curl_command(request)),
     )
     return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
-
-
-def request_text(request: Request) -> str:
-    """The bytes that go out, as text."""
-    _, path, query = split_url(request.url)
-    target = f"{path}?{query}" if query else path
-    lines = [f"{request.method} {target} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in request.headers]
-    body = "" if request.body == b"" else (shown_body(request.body) or "<the body>")
-    return "\n".join([*lines, "", body]).rstrip("\n")
 
 
 def shown_body(body: RequestBody) -> str | None:
@@ -3841,208 +3291,166 @@ def curl_command(request: Request) -> str:
 
 
 # --- 15. Bulk ----------------------------------------------------------------
-# In: a manifest, one JSON object of members a line. Out: a file of results, one line for each line
-# of the manifest that was tried. Started again, it sends what has no result.
+# In: a manifest, one JSON object of members a line. Out: a file with a result for each of them.
+# Started again, it sends what has no result. A line is known by its text, and the second line with
+# a text by being the second: lines may be added, moved, removed and corrected between two runs.
+
+KEY_CODES = EXPIRED_CODES | {  # no line is to blame for keys that are refused
+    "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
+    "MissingAuthenticationToken", "MissingAuthenticationTokenException",
+}  # fmt: skip
 
 
 def _run_bulk(options: Namespace) -> int:
-    """Enqueue what has no result yet; 254 when something failed, now or before."""
+    """Enqueue what has no result yet; 254 when a line failed, in this run or before."""
     for path in (options.manifest, options.results):
         if not os.path.isfile(path) and (path == options.manifest or os.path.exists(path)):
             raise ParamValidationError(f"{path}: is not a file that can be read more than once")
-    with _client(options) as client, open(options.results, "a+b") as file:
-        lock_file(file)
-        bulk = _Bulk(options, file)
-        client._credentials.get()  # without any, no line is to blame
+    with _client(options) as client, open(options.results, "a+b") as results:
+        lock_file(results)
+        bulk = _Bulk(options, results)
+        client._credentials.get()  # if there are none, no line is tried
         bulk.run(client)
-    if isinstance(bulk.stopped, Error) and bulk.counts["Left"]:
-        if bulk.same >= SAME_FAILURES:
-            advice = "mend it and add --retry-failed, or leave those lines out and go on"
-            print(f"smasync: {bulk.same} times the same error; {advice}", file=sys.stderr)
-        raise bulk.stopped
     print(_formatted(bulk.counts, options))
-    return 130 if bulk.stopped == "interrupted" else 254 if bulk.counts["Failed"] else 0
-
-
-SAME_FAILURES = 100  # in a row, after which no more is sent
-
-
-class _ManifestLine(dict):  # type: ignore[type-arg]
-    """The members in one line of a manifest, none of them when `problem` says what is wrong."""
-
-    number, digest = 0, ""
-    problem: ParamValidationError | None = None
+    if bulk.stopped and bulk.counts["Left"]:
+        raise bulk.stopped
+    return 254 if bulk.counts["Failed"] else 0
 
 
 class _Bulk:
-    """A manifest of JSON Lines, and the file that has a line for each of them that was tried.
-
-    Those are not sent again, but with --retry-failed the ones that failed. A line is known by its
-    number and its hash; raises ParamValidationError when the manifest changed under the results.
-    """
+    """A manifest, and the file of results that says which of its lines were tried."""
 
     def __init__(self, options: Namespace, results: BinaryIO) -> None:
-        self.options, self.failure, self.same, self.unwritten = options, "", 0, b""
-        self.stopped: object = None
-        self.known = {
-            number: (digest, accepted)
-            for number, digest, accepted in read_results(results)
-            if accepted or not options.retry_failed
-        }
-        failed, self.to_do = sum(not ok for _, ok in self.known.values()), self.count_left()
-        self.counts = {"Accepted": len(self.known) - failed, "Failed": failed, "Left": self.to_do}
-        results.flush()
-        self.results: Any = getattr(results, "raw")  # noqa: B009
-        self.started = self.shown = time.monotonic()
-        self.terminal = sys.stderr.isatty()
+        from collections import Counter
 
-    def count_left(self) -> int:
-        """How many lines have no result; those that have one must be what they were."""
-        left, path = 0, self.options.manifest
-        unseen = {number: digest for number, (digest, _) in self.known.items()}
-        for number, _, digest in manifest_lines(path):
-            if number not in unseen:
-                left += 1
-            elif unseen[number] == digest:
-                del unseen[number]
-        if unseen:
-            raise ParamValidationError(
-                f"{path}, line {min(unseen)}: is not the line that was tried before; restore it, "
-                "or start with a new results file"
-            )
-        return left
+        self.options, self.results = options, results
+        self.stopped: BaseException | None = None
+        self.under_way: dict[int, dict[str, Any]] = {}  # index of an outcome: its entry
+        known = known_results(results).items()
+        self.known = {line: ok for line, ok in known if ok or not options.retry_failed}
+        lines = manifest_lines(options.manifest)
+        found = Counter(self.known.get((digest, copy)) for *_, digest, copy in lines)
+        self.counts = {"Accepted": found[True], "Failed": found[False], "Left": found[None]}
+        self.to_do, self.shown = found[None], time.monotonic()
+        self.started = self.shown
 
     def run(self, client: Client) -> None:
-        """Send what has no result, and write the results down; Ctrl-C ends the manifest."""
+        """Send what has no result, and write the results down.
+
+        Ctrl-C waits for what is on its way; a second one ends the program.
+        """
         from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
+        from threading import current_thread, main_thread
 
         def stop(*_: object) -> None:
-            self.stopped = self.stopped or "interrupted"
-            signal(SIGINT, SIG_DFL)  # so that a second one ends the program
+            self.stopped = self.stopped or KeyboardInterrupt()
+            signal(SIGINT, SIG_DFL)
 
-        heeded = getsignal(SIGINT) is default_int_handler
-        try:
-            if heeded:
-                signal(SIGINT, stop)
-        except ValueError:  # only the main thread may
-            heeded = False
+        heeded = getsignal(SIGINT) is default_int_handler and current_thread() is main_thread()
+        if heeded:
+            signal(SIGINT, stop)
         try:
             concurrency = self.options.concurrency
-            for outcome in client.invoke_many(self.to_send(), concurrency=concurrency):
-                self.record(outcome)
-                self.write()
+            for outcome in client.invoke_many(self.requests(), concurrency=concurrency):
+                self.record(self.under_way.pop(outcome.index), outcome.answer, outcome.error)
                 self.show_progress()
         finally:
             if heeded:
                 signal(SIGINT, default_int_handler)
-            self.write()
-        self.show_progress(last=True)
+        self.show_progress(is_last=True)
 
-    def to_send(self) -> Iterator[_ManifestLine]:
-        """The members of each line that has no result; until there is a reason to stop."""
-        for number, text, digest in manifest_lines(self.options.manifest):
+    def requests(self) -> Iterator[dict[str, Any]]:
+        """The members in each line that has no result, until there is a reason to stop."""
+        index = 0
+        for number, text, digest, copy in manifest_lines(self.options.manifest):
             if self.stopped:
                 return
-            if number in self.known:
+            if (digest, copy) in self.known:
                 continue
-            line = _ManifestLine()
-            line.number, line.digest = number, digest
+            entry = {"Line": number, "Hash": digest, "Copy": copy, "InferenceId": None}
             try:
-                line.update(members_from_json(text))
+                members = members_from_json(text)
             except ParamValidationError as error:
-                line.problem = error
-            if line.get("InferenceId") is None:
-                line["InferenceId"] = f"line-{number}-{digest}"
-            yield line
+                self.record(entry, None, error)
+                continue
+            if members.get("InferenceId") is None:
+                members["InferenceId"] = f"line-{digest}-{copy}"
+            self.under_way[index] = {**entry, "InferenceId": members["InferenceId"]}
+            yield members
+            index += 1
 
-    def record(self, outcome: Outcome) -> None:
-        """Make a line for the results of what became of one of the manifest."""
+    def record(self, entry: dict[str, Any], answer: dict[str, Any] | None, error: Any) -> None:
+        """Append the result of a line, at once, so that it outlives this process."""
         import json
 
-        line: Any = outcome.request
-        answer, error = outcome.answer or {}, line.problem or outcome.error
         code = str(getattr(error, "code", ""))
-        if isinstance(error, (CredentialsError, ConfigurationError)) or code in EXPIRED_CODES:
-            self.stopped = self.stopped or error  # which is no line's fault
+        if isinstance(error, (CredentialsError, ConfigurationError)) or code in KEY_CODES:
+            self.stopped = self.stopped or error
             return
-        entry = {"Line": line.number, "Hash": line.digest, "InferenceId": line.get("InferenceId")}
-        entry.update({name: answer[name] for name in ANSWER_MEMBERS if name in answer})
-        if error is None:
-            entry["RequestId"] = answer["ResponseMetadata"]["RequestId"]
+        if answer:
+            entry.update(answer)
+            entry["RequestId"] = entry.pop("ResponseMetadata")["RequestId"]
         else:
             entry["Error"] = {"Type": type(error).__name__, "Code": code, "Message": str(error)}
-        self.unwritten += json.dumps(entry).encode() + b"\n"
+        self.results.write(json.dumps(entry).encode() + b"\n")
+        self.results.flush()
         self.counts["Failed" if error else "Accepted"] += 1
         self.counts["Left"] -= 1
-        self.count_same(error)
 
-    def write(self) -> None:
-        """Append what was recorded; unbuffered, so that it outlives this process at once."""
-        while self.unwritten:
-            self.unwritten = self.unwritten[self.results.write(self.unwritten) :]
-
-    def count_same(self, error: Exception | None) -> None:
-        """Stop when a failure seems to have no end; what is a line's own counts for nothing."""
-        if error is None:
-            self.same = 0
-        elif isinstance(error, (ClientError, TransportError)) and retry_kind(error) != "throttle":
-            failure = error.code if isinstance(error, ClientError) else error.kind
-            self.same = self.same + 1 if failure == self.failure else 1
-            self.failure = failure
-        if self.same >= SAME_FAILURES:
-            self.stopped = self.stopped or error
-
-    def show_progress(self, last: bool = False) -> None:
-        """How far it is, on stderr: a bar on a terminal, else a line every few seconds."""
-        terminal, now = self.terminal, time.monotonic()
-        early = not last and now - self.shown < (0.2 if terminal else 5.0)
+    def show_progress(self, is_last: bool = False) -> None:
+        """How far it is, on stderr, a few times a second on a terminal, else every few seconds."""
+        now, left, terminal = time.monotonic(), self.counts["Left"], sys.stderr.isatty()
+        early = not is_last and now - self.shown < (0.2 if terminal else 5.0)
         if self.options.quiet or not self.to_do or early:
             return
-        self.shown, left, seconds = now, self.counts["Left"], max(now - self.started, 1e-9)
-        done = self.to_do - left
-        text = f"{done} of {self.to_do}, {done / seconds:.0f}/s, {self.counts['Failed']} failed"
-        if left:
-            to_go = int(left * seconds / max(done, 1))
-            text += f", {to_go // 60}:{to_go % 60:02} to go"
-        line = f"\r[{'#' * (30 * done // self.to_do):<30}] {text:<60}" if terminal else text
-        print(line, end="" if terminal and not last else "\n", file=sys.stderr, flush=True)
+        self.shown, done = now, self.to_do - left
+        rate = max(done, 1) / max(now - self.started, 1e-9)
+        text = f"{done} of {self.to_do}, {rate:.0f}/s, {self.counts['Failed']} failed"
+        text += f", {left / rate:.0f} s to go" if left else ""
+        line = f"\r{text:<60}" if terminal else text
+        print(line, end="" if terminal and not is_last else "\n", file=sys.stderr, flush=True)
 
 
-def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str]]:
-    """Number, text and hash of each line that is not blank; of one over the limit, the start."""
+def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str, int]]:
+    """Number, text, hash and copy of each line that is not blank."""
     import hashlib
 
+    copies: dict[str, int] = {}
     with open(path, "rb") as file:
-        for number, text in enumerate(iter(lambda: file.readline(MAX_FILE_BYTES + 1), b""), 1):
-            rest = text
-            while len(rest) > MAX_FILE_BYTES and not rest.endswith(b"\n"):
-                rest = file.readline(MAX_FILE_BYTES + 1)
-            text = text if len(text) > MAX_FILE_BYTES else text.strip()
+        for number, line in enumerate(iter(lambda: file.readline(MAX_FILE_BYTES + 1), b""), 1):
+            where = f"{path}, line {number}"
+            if len(line) > MAX_FILE_BYTES:
+                raise ParamValidationError(f"{where}: is over {MAX_FILE_BYTES} bytes")
+            if b"\0" in line:
+                raise ParamValidationError(f"{where}: is UTF-16, or no text; save it as UTF-8")
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()  # the mark of UTF-8
             if text:
-                yield number, text, hashlib.sha256(text).hexdigest()[:32]
+                digest = hashlib.sha256(text).hexdigest()[:32]
+                copies[digest] = copies.get(digest, 0) + 1
+                yield number, text, digest, copies[digest]
 
 
-def read_results(file: BinaryIO) -> Iterator[tuple[int, str, bool]]:
-    """Number, hash, and whether it was accepted, of each line tried; cuts a torn last line off."""
+def known_results(file: BinaryIO) -> dict[tuple[str, int], bool]:
+    """Hash and copy of each line tried: whether it was accepted. Cuts off a torn last line."""
     import json
 
+    known: dict[tuple[str, int], bool] = {}
     file.seek(0)
     end, first = 0, b'{"Line": '
     for count, text in enumerate(file, 1):
         try:
             entry = json.loads(text)
-            found = int(entry["Line"]), str(entry["Hash"]), "Error" not in entry
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+            known[str(entry["Hash"]), int(entry.get("Copy", 1))] = "Error" not in entry
+        except (ValueError, KeyError, TypeError, RecursionError):
             if text.endswith(b"\n") or not first.startswith(text[: len(first)]):
-                raise ParamValidationError(
-                    f"{file.name}, line {count}: is nothing that bulk wrote; is it the right file?"
-                ) from None
+                wrong = f"line {count}: is nothing that bulk wrote; is it the right file?"
+                raise ParamValidationError(f"{file.name}, {wrong}") from None
             file.truncate(end)
-            return
+            return known
         if not text.endswith(b"\n"):
             file.write(b"\n")
         end += len(text)
-        yield found
+    return known
 
 
 def lock_file(file: BinaryIO) -> None:
@@ -4057,15 +3465,10 @@ def lock_file(file: BinaryIO) -> None:
         return  # not on this system, or not on this file system
 
 
-# fmt: off
 COMMANDS += (
-    ("bulk", _run_bulk, (("manifest", {"help": "one JSON object of members a line"}), (
-        "--results", {"required": True, "help": "gets a line for each; what it has is not sent again"}), (
-        "--concurrency", {"type": int, "default": CONCURRENCY}), (
-        "--retry-failed", {**SWITCH, "help": "send what failed again, too"}), ("--quiet", SWITCH),
-    ), "enqueue one inference for each line of a file; carries on where it stopped"),
-)
-# fmt: on
+    ("bulk", _run_bulk, "manifest --results --concurrency --retry-failed --quiet",
+     "enqueue one inference for each line of a file; carries on where it stopped"),
+)  # fmt: skip
 
 
 if __name__ == "__main__":

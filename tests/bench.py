@@ -363,7 +363,7 @@ def sign_smasync(options: dict[str, Any]) -> dict[str, Any]:
     request, keys = all_headers(smasync), smasync.Credentials(*KEYS.values())
 
     def sign(now: float) -> Any:
-        date = smasync.amz_date(now)
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         return smasync.sign(request, keys, region=REGION, service="sagemaker", timestamp=date)
 
     seconds = seconds_of_today(options["count"])

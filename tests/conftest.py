@@ -1,4 +1,4 @@
-"""Makes a plain checkout testable: what is imported from where, and how hypothesis runs."""
+"""Makes a plain checkout testable on any machine: imports, hypothesis, and no settings of yours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
+
+# Tests see neither your ~/.aws nor your variables for AWS and proxies.
+os.environ["HOME"] = os.environ["USERPROFILE"] = str(TESTS / "no home")
+for name in [*os.environ]:
+    if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+        del os.environ[name]
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir(), "hypothesis"))  # its own caches
 settings.register_profile(

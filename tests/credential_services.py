@@ -7,37 +7,23 @@
 
 Each answer is a new key pair, known to the emulator until it expires: what is signed with it is
 verified, and refused afterwards. A service that wants a signature or a token checks it.
-
-Left out: policies, session tags, GetCallerIdentity, SSO's device login, IMDS's other categories.
 """
 
 from __future__ import annotations
 
-import collections
+import itertools
 import json
 import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from emulator import (
-    Account,
-    Connection,
-    Emulator,
-    Fault,
-    Headers,
-    Received,
-    Reply,
-    Route,
-    SignatureError,
-    fault,
-    json_reply,
-    verify,
-)
+import emulator as emu
+from emulator import Connection, Fault, Headers, Received, Reply, Route, fault, json_reply
 
 ACCOUNT_ID = "123456789012"
 SECRET_MARK, TOKEN_MARK = "emulatedSECRET", "emulatedTOKEN"  # in each secret and session token
@@ -60,8 +46,7 @@ class HandOut(NamedTuple):
     service: str
     role: str  # an ARN for STS, else a name or a path
     access_key_id: str
-    account: Account
-    at: float
+    account: emu.Account
     parameters: Mapping[str, str]
     signer: str = ""
     region: str = ""
@@ -70,60 +55,43 @@ class HandOut(NamedTuple):
     def expires_at(self) -> float:
         return self.account.expires_at or 0.0
 
-    def iso(self, seconds: float) -> str:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
     def json(self, token_name: str = "Token") -> dict[str, str]:
-        """The members that the container endpoint and IMDS have in common."""
+        """The four members that all services but SSO have."""
         return {
             "AccessKeyId": self.access_key_id,
             "SecretAccessKey": self.account.secret_access_key,
             token_name: self.account.session_token or "",
-            "Expiration": self.iso(self.expires_at),
+            "Expiration": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.expires_at)),
         }
 
 
-class CredentialServices(Emulator):
+class CredentialServices(emu.Emulator):
     """An Emulator that also hands out credentials; `lifetime` is how many seconds they live."""
 
     def __init__(self, *, lifetime: float = 3600.0, **options: Any) -> None:
         super().__init__(**options)
         self.lifetime = lifetime
         self.hand_outs: list[HandOut] = []
-        self.demands: dict[str, dict[str, str]] = {}  # role ARN: parameters that it insists on
-        self.web_tokens = {WEB_TOKEN}
-        self.sso_tokens = {SSO_TOKEN}
+        self.web_tokens, self.sso_tokens = {WEB_TOKEN}, {SSO_TOKEN}
         self.container_authorization: str | None = None  # what it insists on
         self.imds_role: str | None = "instance-role"
         self.imds_tokens: dict[str, float] = {}  # token: its end
         self.routes[:0] = CREDENTIAL_ROUTES
         self._mutex = threading.Lock()
-        self._next: dict[str, collections.deque[Fault]] = collections.defaultdict(
-            collections.deque
-        )
-        self._always: dict[str, Fault] = {}
+        self._due: dict[str, Iterator[Fault]] = {}
 
     def fail_next(self, service: str, *faults: Fault) -> None:
         """What happens to the next requests to one service, a row of PATHS."""
-        with self._mutex:
-            self._next[checked(service)].extend(faults)
+        self._due[checked(service)] = iter(faults)
 
-    def fail_always(self, service: str, chosen: Fault | None) -> None:
-        """What happens to each request to one service from now on; None ends that."""
-        with self._mutex:
-            self._always.pop(checked(service), None)
-            if chosen:
-                self._always[service] = chosen
+    def fail_always(self, service: str, chosen: Fault) -> None:
+        """What happens to each request to one service from now on."""
+        self._due[checked(service)] = itertools.repeat(chosen)
 
     def next_fault(self, received: Received | None) -> Fault | None:
         service = received and service_of(received)
-        if service:
-            with self._mutex:
-                if self._next[service]:
-                    return self._next[service].popleft()
-                if service in self._always:
-                    return self._always[service]
-        return super().next_fault(received)
+        chosen = next(self._due.get(service or "", iter(())), None)
+        return chosen or super().next_fault(received)
 
     def requests_to(self, service: str) -> list[Received]:
         """What a row of PATHS was sent, whatever became of it."""
@@ -131,31 +99,25 @@ class CredentialServices(Emulator):
         return [received for received in list(self.requests) if service_of(received) == service]
 
     def hand_out(
-        self,
-        service: str,
-        role: str,
-        parameters: Mapping[str, str],
-        lifetime: float | None = None,
-        signer: str = "",
-        region: str = "",
-    ) -> HandOut:
+        self, service: str, role: str, parameters: Mapping[str, str],
+        lifetime: float | None = None, signer: str = "", region: str = "",
+    ) -> HandOut:  # fmt: skip
         """A new pair of keys, from now on an account of the emulator's."""
-        seconds = lifetime or self.lifetime
         with self._mutex:
-            number, at = len(self.hand_outs) + 1, self.clock()
-            expires_at = float(int(at + seconds))
+            number = len(self.hand_outs) + 1
+            expires_at = float(int(self.clock() + (lifetime or self.lifetime)))
             secret = f"{SECRET_MARK}/{number:04d}+{uuid.uuid4().hex[:20]}"
-            account = Account(secret, f"{TOKEN_MARK}//{uuid.uuid4().hex}+{number}==", expires_at)
-            key_id = f"ASIA{service.upper():*<9}{number:07d}".replace("*", "X")
-            made = HandOut(service, role, key_id, account, at, parameters, signer, region)
+            token = f"{TOKEN_MARK}//{uuid.uuid4().hex}+{number}=="
+            account = emu.Account(secret, token, expires_at)
+            key_id = f"ASIA{service.upper():X<9}{number:07d}"
+            made = HandOut(service, role, key_id, account, parameters, signer, region)
             self.accounts[key_id] = account
             self.hand_outs.append(made)
         return made
 
 
 def checked(service: str) -> str:
-    if service not in PATHS:
-        raise KeyError(f"{service!r} is none of {', '.join(PATHS)}")
+    assert service in PATHS, f"{service!r} is none of {', '.join(PATHS)}"
     return service
 
 
@@ -169,12 +131,10 @@ def service_of(received: Received) -> str | None:
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 
 STS_CODES = {
-    # of the emulator's SignatureError: status, and the code that STS has for it
-    "MissingAuthenticationTokenException": (403, "MissingAuthenticationToken"),
-    "IncompleteSignatureException": (400, "IncompleteSignature"),
-    "UnrecognizedClientException": (403, "InvalidClientTokenId"),
-    "ExpiredTokenException": (403, "ExpiredToken"),
-    "InvalidSignatureException": (403, "SignatureDoesNotMatch"),
+    # of the emulator's SignatureError: the code that STS has for it
+    "UnrecognizedClientException": "InvalidClientTokenId",
+    "ExpiredTokenException": "ExpiredToken",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
 }
 STS_PARAMETERS = {
     # name: pattern of its value
@@ -182,12 +142,14 @@ STS_PARAMETERS = {
     "Version": "2011-06-15",
     "RoleArn": r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]{1,512}",
     "RoleSessionName": r"[\w+=,.@-]{2,64}",
+    "DurationSeconds": "9[0-9][0-9]|[1-9][0-9]{3,4}",
     "ExternalId": r"[\w+=,.@:/-]{2,1224}",
     "SerialNumber": r"[\w+=/:,.@-]{9,256}",
     "TokenCode": "[0-9]{6}",
     "WebIdentityToken": "[!-~]{4,20000}",
 }
-SIGNED_ONLY, UNSIGNED_ONLY = {"ExternalId", "SerialNumber", "TokenCode"}, {"WebIdentityToken"}
+REQUIRED = {"Action", "Version", "RoleArn", "RoleSessionName"}
+SIGNED_ONLY = {"ExternalId", "SerialNumber", "TokenCode"}
 
 
 class Refused(Exception):
@@ -198,12 +160,11 @@ def sts(services: CredentialServices, received: Received, match: re.Match[str]) 
     """The answer to AssumeRole or AssumeRoleWithWebIdentity, or STS's XML for what is wrong."""
     try:
         form = read_form(received)
+        signer, region = "", ""
         if form["Action"] == "AssumeRole":
             signer, region = sts_signer(services, received)
-        else:
-            signer, region = "", ""
-            check_web_token(services, form["WebIdentityToken"])
-        check_demands(services, form)
+        elif form["WebIdentityToken"] not in services.web_tokens:
+            raise Refused(400, "InvalidIdentityToken", "The ID Token is not a valid JWT.")
     except Refused as refused:
         return sts_error(*refused.args)
     lifetime = float(form.get("DurationSeconds", 0)) or None
@@ -213,84 +174,58 @@ def sts(services: CredentialServices, received: Received, match: re.Match[str]) 
 
 def read_form(received: Received) -> dict[str, str]:
     """The parameters in the body, each of them once and as the API wants it."""
-    kind = (received.header("content-type") or "").partition(";")[0]
-    if received.query or kind != "application/x-www-form-urlencoded":
-        raise Refused(400, "MalformedInput", "the parameters are a form in the body")
+    kind = received.header("content-type") or ""
     try:
+        if received.query or not kind.startswith("application/x-www-form-urlencoded"):
+            raise ValueError
         pairs = parse_qsl(received.body.decode(), keep_blank_values=True, strict_parsing=True)
     except ValueError:
         raise Refused(400, "MalformedInput", "the body is not a form") from None
     form = dict(pairs)
-    required = {"Action", "Version", "RoleArn", "RoleSessionName"}
-    web = form.get("Action") == "AssumeRoleWithWebIdentity"
-    required |= UNSIGNED_ONLY if web else set()
-    allowed = (required | {"DurationSeconds"}) | (set() if web else SIGNED_ONLY)
+    is_web = form.get("Action") == "AssumeRoleWithWebIdentity"
+    required = REQUIRED | ({"WebIdentityToken"} if is_web else set())
+    allowed = required | {"DurationSeconds"} | (set() if is_web else SIGNED_ONLY)
     if len(form) != len(pairs) or not required <= set(form) <= allowed:
         raise Refused(400, "ValidationError", f"missing, repeated or unknown: {sorted(form)}")
     for name, value in form.items():
-        seconds = name == "DurationSeconds"
-        if not re.fullmatch(STS_PARAMETERS.get(name, "[0-9]{1,5}"), value, re.ASCII) or (
-            seconds and not 900 <= int(value) <= 43_200
-        ):
+        if not re.fullmatch(STS_PARAMETERS[name], value, re.ASCII):
             raise Refused(400, "ValidationError", f"Value at '{name}' failed its constraint")
+    if ("SerialNumber" in form) != ("TokenCode" in form):
+        raise Refused(403, "AccessDenied", "must provide both MFA serial number and code")
     return form
 
 
 def sts_signer(services: CredentialServices, received: Received) -> tuple[str, str]:
     """Who signed, and for which region."""
     try:
-        verified = verify(received, services.accounts, now=services.clock())
-    except SignatureError as error:
-        status, code = STS_CODES[error.code]
-        raise Refused(status, code, error.message) from None
+        verified = emu.verify(received, services.accounts, now=services.clock())
+    except emu.SignatureError as error:
+        raise Refused(403, STS_CODES.get(error.code, error.code), error.message) from None
     if verified.service != "sts":
-        message = "Credential should be scoped to correct service: 'sts'."
-        raise Refused(403, "SignatureDoesNotMatch", message)
+        raise Refused(403, "SignatureDoesNotMatch", "Credential should be scoped to 'sts'.")
     return verified.access_key_id, verified.region
-
-
-def check_web_token(services: CredentialServices, token: str) -> None:
-    if token not in services.web_tokens:
-        message = "The ID Token provided is not a valid JWT."
-        raise Refused(400, "InvalidIdentityToken", message)
-
-
-def check_demands(services: CredentialServices, form: Mapping[str, str]) -> None:
-    """AccessDenied unless the request has what the role's trust policy insists on."""
-    if ("SerialNumber" in form) != ("TokenCode" in form):
-        message = "MultiFactorAuthentication failed, must provide both serial number and code."
-        raise Refused(403, "AccessDenied", message)
-    demanded = services.demands.get(form["RoleArn"], {})
-    if any(form.get(name) != value for name, value in demanded.items()):
-        message = f"User is not authorized to perform: sts:AssumeRole on {form['RoleArn']}"
-        raise Refused(403, "AccessDenied", message)
 
 
 def sts_answer(form: Mapping[str, str], made: HandOut) -> str:
     """The XML of a success."""
-    account_id, role = made.role.split(":")[4], made.role.rpartition("/")[2]
-    arn = f"arn:aws:sts::{account_id}:assumed-role/{role}/{form['RoleSessionName']}"
-    keys = "".join(
-        f"<{name}>{escape(text)}</{name}>" for name, text in made.json("SessionToken").items()
-    )
-    action = form["Action"]
+    action, members = form["Action"], made.json("SessionToken").items()
+    keys = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in members)
     return (
         f'<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n'
         f"  <{action}Result>\n    <AssumedRoleUser><AssumedRoleId>AROAEXAMPLE:x</AssumedRoleId>"
-        f"<Arn>{escape(arn)}</Arn></AssumedRoleUser>\n    <Credentials>{keys}</Credentials>\n"
-        f"  </{action}Result>\n  <ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId>"
-        f"</ResponseMetadata>\n</{action}Response>\n"
+        f"</AssumedRoleUser>\n    <Credentials>{keys}</Credentials>\n  </{action}Result>\n"
+        f"  <ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>\n"
+        f"</{action}Response>\n"
     )
 
 
 def sts_error(status: int, code: str | None, message: str, headers: Headers = ()) -> Reply:
     """An error in STS's XML."""
-    side = "Receiver" if status >= 500 else "Sender"
     body = (
         '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">\n  <Error>\n'
-        f"    <Type>{side}</Type>\n    <Code>{escape(code or '')}</Code>\n"
-        f"    <Message>{escape(message)}</Message>\n  </Error>\n"
-        f"  <RequestId>{uuid.uuid4()}</RequestId>\n</ErrorResponse>\n"
+        f"    <Type>{'Receiver' if status >= 500 else 'Sender'}</Type>\n"
+        f"    <Code>{escape(code or '')}</Code>\n    <Message>{escape(message)}</Message>\n"
+        f"  </Error>\n  <RequestId>{uuid.uuid4()}</RequestId>\n</ErrorResponse>\n"
     )
     return Reply(status, (("Content-Type", "text/xml"), *headers), body.encode())
 
@@ -309,8 +244,6 @@ def sso(services: CredentialServices, received: Received, match: re.Match[str]) 
         return sso_error(400, "InvalidRequestException", "this operation is not signed")
     if received.header("x-amz-sso_bearer_token") not in services.sso_tokens:
         return sso_error(401, "UnauthorizedException", "Session token not found or invalid")
-    if not re.fullmatch("[0-9]{12}", query["account_id"]) or query["role_name"] == "Nobody":
-        return sso_error(403, "ForbiddenException", "No access")
     made = services.hand_out("sso", query["role_name"], query)
     document = {
         "accessKeyId": made.access_key_id,
@@ -351,15 +284,12 @@ def container_error(status: int, code: str | None, message: str, headers: Header
 def imds_token(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
     """A session token that lives as long as was asked for."""
     seconds = received.header("x-aws-ec2-metadata-token-ttl-seconds") or ""
-    if not re.fullmatch("[0-9]{1,5}", seconds) or not 1 <= int(seconds) <= 21_600:
+    is_good = re.fullmatch("[0-9]{1,5}", seconds) and 1 <= int(seconds) <= 21_600
+    if not is_good or received.header("x-forwarded-for") or received.body:
         return imds_error(400)
-    if received.header("x-forwarded-for") or received.body:
-        return imds_error(403)
     token = f"emulatedIMDSTOKEN-{uuid.uuid4().hex}=="
-    with services._mutex:
-        services.imds_tokens[token] = services.clock() + int(seconds)
-    ttl = ("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", seconds)
-    return Reply(200, (("Content-Type", "text/plain"), ttl), token.encode())
+    services.imds_tokens[token] = services.clock() + int(seconds)
+    return Reply(200, (("Content-Type", "text/plain"),), token.encode())
 
 
 def imds(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
@@ -371,23 +301,19 @@ def imds(services: CredentialServices, received: Received, match: re.Match[str])
         return imds_error(404)
     if not role:
         return Reply(200, (("Content-Type", "text/plain"),), services.imds_role.encode())
-    made = services.hand_out("imds", role, {"path": received.path})
-    document = {"Code": "Success", "LastUpdated": made.iso(made.at), "Type": "AWS-HMAC"}
-    document.update(made.json())
+    document = {
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        **services.hand_out("imds", role, {}).json(),
+    }
     return Reply(200, (("Content-Type", "text/plain"),), json.dumps(document, indent=2).encode())
 
 
-def imds_error(
-    status: int, code: str | None = None, message: str = "", headers: Headers = ()
-) -> Reply:
+def imds_error(status: int, code: str | None = "", text: str = "", headers: Headers = ()) -> Reply:
     """An error as a page, as IMDS has them."""
-    title = f"{status} - {message or code or 'Error'}"
+    title = f"{status} - {text or code or 'Error'}"
     page = f'<?xml version="1.0"?>\n<html><head><title>{escape(title)}</title></head></html>\n'
     return Reply(status, (("Content-Type", "text/html"), *headers), page.encode())
-
-
-def imds_unknown(services: CredentialServices, received: Received, match: re.Match[str]) -> Reply:
-    return imds_error(404)
 
 
 CREDENTIAL_ROUTES = (
@@ -396,7 +322,7 @@ CREDENTIAL_ROUTES = (
     Route("GET", PATHS["container"], container, container_error),
     Route("PUT", PATHS["imds token"], imds_token, imds_error),
     Route("GET", PATHS["imds role"] + "([^/]*)", imds, imds_error),
-    Route(".*", PATHS["imds"], imds_unknown, imds_error),
+    Route(".*", PATHS["imds"], lambda *_: imds_error(404), imds_error),
 )
 
 
@@ -405,18 +331,9 @@ CREDENTIAL_ROUTES = (
 
 
 @fault
-def slow(connection: Connection, seconds: float) -> Reply:
-    """The good answer, after a while."""
-    connection.idle(seconds)
-    return connection.handle()
-
-
-@fault
-def text(
-    connection: Connection, body: bytes, code: int = 200, content_type: str = "text/plain"
-) -> Reply:
+def text(connection: Connection, body: bytes, code: int = 200) -> Reply:
     """These bytes as the body; nothing is handed out."""
-    return Reply(code, (("Content-Type", content_type),), body)
+    return Reply(code, (("Content-Type", "text/plain"),), body)
 
 
 @fault
@@ -431,16 +348,3 @@ def edited(connection: Connection, pattern: bytes, replacement: bytes) -> Reply:
     """The good answer with each match of the pattern replaced."""
     reply = connection.handle()
     return reply._replace(body=re.sub(pattern, replacement, reply.body, flags=re.DOTALL))
-
-
-@fault
-def nested_json(connection: Connection, depth: int, code: int = 200) -> Reply:
-    """JSON nested that deep."""
-    body = b'{"AccessKeyId":' * depth + b'"deep"' + b"}" * depth
-    return Reply(code, (("Content-Type", "application/json"),), body)
-
-
-@fault
-def nested_xml(connection: Connection, depth: int, code: int = 200) -> Reply:
-    """XML nested that deep."""
-    return Reply(code, (("Content-Type", "text/xml"),), b"<a>" * depth + b"</a>" * depth)

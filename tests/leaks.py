@@ -1,7 +1,9 @@
-"""What an error shows to anyone who looks at any of it: to find secrets that got out."""
+"""Finds what must not get out or stay behind: secrets in errors, and open files and threads."""
 
 from __future__ import annotations
 
+import os
+import threading
 import traceback
 
 
@@ -23,3 +25,9 @@ def has_trace(text, secret, length=12):
     """Whether any piece of the secret is in the text, JSON's escapes or not."""
     plain = text.replace("\\", "")
     return any(secret[i : i + length] in plain for i in range(len(secret) - length + 1))
+
+
+def open_things():
+    """How many files and sockets are open, where the system says it, and how many threads run."""
+    files = os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else []
+    return len(files) + threading.active_count()

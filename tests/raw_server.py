@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -33,7 +35,6 @@ class RawServer:
 
     def __enter__(self):
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(0.02)
         self.port = self._listener.getsockname()[1]
         self.url = f"{'https' if self.context else 'http'}://127.0.0.1:{self.port}"
         self._start(self._accept)
@@ -41,6 +42,7 @@ class RawServer:
 
     def __exit__(self, *exc):
         self.closing.set()
+        socket.create_connection(("127.0.0.1", self.port)).close()  # wakes accept()
         self._threads[0].join(5)
         self._listener.close()
         for sock in self._sockets:
@@ -54,11 +56,13 @@ class RawServer:
         self._threads[-1].start()
 
     def _accept(self):
-        while not self.closing.is_set():
-            with contextlib.suppress(socket.timeout):
-                sock, _ = self._listener.accept()
-                self.connections += 1
-                self._start(self._run, sock)
+        while True:
+            sock, _ = self._listener.accept()
+            if self.closing.is_set():
+                return sock.close()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connections += 1
+            self._start(self._run, sock)
 
     def _run(self, sock):
         with contextlib.suppress(OSError):
@@ -79,16 +83,26 @@ class RawServer:
             self.requests.append(raw)
         return raw
 
-    def pump(self, source, target):
-        """Copies what comes from the source to the target, until either ends."""
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+    def forward(self, sock, port, first=b""):
+        """Copies in both directions between the socket and whoever listens on the port."""
+        with socket.create_connection(("127.0.0.1", port)) as upstream:
+            self._sockets.append(upstream)
+            upstream.sendall(first)
+            self._start(pump, upstream, sock)
+            pump(sock, upstream)
+
+
+def pump(source, target):
+    """Copies what comes from the source to the target, until either ends."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
 
 
 def read_head(sock):
+    """All up to the end of a request's head, if not more; b"" when the client has gone."""
     raw = b""
     while b"\r\n\r\n" not in raw:
         data = sock.recv(65_536)
@@ -127,15 +141,40 @@ def proxy(target_port, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"):
             sock.sendall(answer)
         if is_connect and b" 200 " not in answer:
             return
-        with socket.create_connection(("127.0.0.1", target_port)) as upstream:
-            if not is_connect:
-                upstream.sendall(head)
-            running._sockets.append(upstream)
-            running._start(running.pump, upstream, sock)
-            running.pump(sock, upstream)
+        running.forward(sock, target_port, b"" if is_connect else head)
 
     running = RawServer(serve)
     return running
+
+
+def reset(sock):
+    """Ends the connection with RST instead of FIN."""
+    layout = "hh" if os.name == "nt" else "ii"
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
+    sock.close()
+
+
+def hang_up(sock):
+    """Ends the connection with FIN, TLS or not."""
+    sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def silence(sock):
+    """Reads on, and says nothing, until the other side ends the connection."""
+    while sock.recv(65_536):
+        pass
+
+
+def full_house(address, port):
+    """A listener with no room for another connection, and what fills it: who connects waits."""
+    sockets = [socket.socket()]
+    sockets[0].bind((address, port))
+    sockets[0].listen(0)
+    with contextlib.suppress(socket.timeout):
+        while True:
+            sockets.append(socket.create_connection(sockets[0].getsockname(), 0.2))
+    return sockets
 
 
 def free_port():
@@ -151,6 +190,3 @@ def message(*lines, body=b""):
 
 def plain(body):
     return message("HTTP/1.1 200 OK", f"Content-Length: {len(body)}", body=body)
-
-
-# --- What goes over the wire

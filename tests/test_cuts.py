@@ -15,7 +15,7 @@ import pytest
 import smasync
 
 SOURCE = (Path(__file__).resolve().parent.parent / "smasync.py").read_text(encoding="utf-8")
-CUTS = ["PART II", "PART III"]
+CUTS = ["PART II", "PART III", "PART IV"]
 
 
 @pytest.fixture
@@ -89,6 +89,26 @@ def test_parts_i_and_ii_alone_make_a_call_with_the_role_of_a_profile(cut, tmp_pa
         assert f"Credential={hand_out.access_key_id}/" in signed
 
 
+WHOLE_JOB = """
+from cut import Client
+
+with Client() as client:
+    location = client.put_input(b"[3, 1, 4]", "s3://my-bucket/in.json", ContentType="text/plain")
+    accepted = client.invoke_endpoint_async(EndpointName="my-endpoint", InputLocation=location)
+    result = client.wait(accepted, timeout=60)
+    outcomes = client.invoke_many([{"EndpointName": "my-endpoint", "Body": b"[1]"}] * 3)
+    print(result.location, result.body.decode(), len([each for each in outcomes if each.answer]))
+"""
+
+
+def test_parts_i_to_iii_alone_do_the_whole_job(cut):
+    with emu.Emulator(model=lambda body, kind: body[::-1]) as running:
+        done = cut("PART IV", "-c", WHOLE_JOB, **emu.environment(running))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split() == [running.ledger[0].output_location, "]4", ",1", ",3[", "3"]
+        assert len(running.ledger) == 4
+
+
 @pytest.mark.parametrize("part", CUTS)
 def test_a_cut_passes_its_doctests(cut, part):
     done = cut(part, "-m", "doctest", "-v", "cut.py")
@@ -106,5 +126,5 @@ def test_a_cut_exports_what_it_has(cut, part):
              if isinstance(node, (ast.Assign, ast.AugAssign))]  # fmt: skip
     assert sum(ast.unparse(target) == "__all__" for target in bound) == 1 + CUTS.index(part)
     assert exported and exported < set(smasync.__all__)
-    last = {"PART II": "resolve_endpoint", "PART III": "lambda_handler"}[part]
+    last = ["resolve_endpoint", "lambda_handler", "Outcome"][CUTS.index(part)]
     assert exported == set(smasync.__all__[: smasync.__all__.index(last) + 1])

@@ -446,7 +446,13 @@ THROTTLES = standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES
 TRANSIENT = standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES
 OTHERS = ["", "ValidationError", "AccessDeniedException", "Throttled", "RequestExpired"]
 CODES = sorted(
-    {*THROTTLES, *TRANSIENT, *OTHERS, *smasync.THROTTLE_CODES, *smasync.TRANSIENT_CODES}
+    {
+        *THROTTLES,
+        *TRANSIENT,
+        *OTHERS,
+        *smasync.THROTTLE_CODES,
+        *{code for code in smasync.TRANSIENT if isinstance(code, str)},
+    }
 )
 
 
