@@ -1293,12 +1293,13 @@ class Settings:
             raise ConfigurationError(text)
 
     def _read(self, which: str) -> None:
-        """Adds what is in the "config" or "credentials" file."""
+        """Add what is in the "config" or "credentials" file."""
         variable, default = SHARED_FILES[which]
         path = expanded(self.environ.get(variable) or default, self.environ)
         sections: Profiles = {}
         try:
-            sections = parse_shared_file(read_text_file(path), path)
+            text = read_text_file(path)
+            sections = parse_shared_file(text, path) if text else {}
         except (OSError, ValueError) as error:
             self.unread.append(str(error))
         if which == "config":
@@ -1355,7 +1356,7 @@ class Settings:
             if self.profile.get("services") and section not in self.profiles:
                 raise ConfigurationError(f"{self.here}: [{section}] is not in {self.files}")
             nested = self.profiles.get(section, {}).get(name, "").partition("\n")[2]
-            keys = parse_shared_file(f"[x]\n{nested}", f"[{section}]")["x"]
+            keys = parse_shared_file(f"[x]\n{nested}", f"[{section}]")["x"] if nested else {}
             places[f"services section of {self.here}"] = keys.get("endpoint_url")
             places[self.here] = self.profile.get("endpoint_url")
         url = self._first(setting, places)
@@ -1960,13 +1961,13 @@ class Sender:
 
 def user_agent(environ: Environ, app_id: str | None) -> str:
     """Who calls, in the form of AWS's SDKs; "-" stands for what is unusual in a value."""
-    import re
-
     version = ".".join(map(str, sys.version_info[:3]))
     agent = f"smasync/{__version__} ua/2.1 os/{sys.platform} lang/python#{version}"
     agent += f" md/impl#{sys.implementation.name} api/sagemakerruntime"
     for name, text in (("exec-env", environ.get("AWS_EXECUTION_ENV")), ("app", app_id)):
         if text:
+            import re
+
             agent += f" {name}/" + re.sub(r"[^\w!#$%&'*+.^`|~-]", "-", text, flags=re.ASCII)
     return agent
 

@@ -398,7 +398,7 @@ def test_no_check_is_an_assert():
 # --- Importing
 
 SLOW = """urllib.request http.client ssl email argparse dataclasses logging subprocess asyncio
-json re typing hashlib hmac _hashlib""".split()
+json re typing hashlib hmac _hashlib configparser shlex uuid random""".split()
 
 
 def python(*arguments):
@@ -409,8 +409,11 @@ def python(*arguments):
     return done.stderr
 
 
-def test_importing_loads_nothing_slow():
-    code = f"import sys; sys.path.insert(0, {str(PATH.parent)!r}); import smasync"
+@pytest.mark.parametrize(
+    "more", ["", 'smasync.Client("us-east-1", environ={"HOME": "/no home"})'], ids=["", "client"]
+)
+def test_to_import_and_to_make_a_client_loads_nothing_slow(more):
+    code = f"import sys; sys.path.insert(0, {str(PATH.parent)!r}); import smasync; {more}"
     loaded = re.findall(r"\| +(\S+)$", python("-X", "importtime", "-c", code), re.MULTILINE)
     assert "smasync" in loaded
     assert {"os", "encodings"} <= set(loaded)
