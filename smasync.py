@@ -2606,7 +2606,7 @@ class Client(RuntimeClient):
             size = file.tell() - start
             encryption = ServerSideEncryption or (SSEKMSKeyId and "aws:kms")
             headers = (
-                ("Content-Type", ContentType), ("Content-Length", str(size)),
+                ("Content-Type", (ContentType or "").strip(" ")), ("Content-Length", str(size)),
                 ("x-amz-checksum-sha256", b64encode(digest.digest()).decode()),  # for Object Lock
                 ("x-amz-server-side-encryption", encryption),
                 ("x-amz-server-side-encryption-aws-kms-key-id", SSEKMSKeyId),
@@ -2718,13 +2718,14 @@ class Client(RuntimeClient):
             return download.result(output)
         if failure:
             reason = Download(None)
-            absence = self._fetch(failure, reason, deadline) or absence
+            unseen = self._fetch(failure, reason, deadline)
             if reason.complete:
                 body, kind, *_ = reason.result(failure)
                 text = body[:1000].decode("utf-8", "replace").strip() or "without a word"
                 text = "".join(c if c.isprintable() else " " for c in text)
                 evidence = {"location": failure, "body": body, "content_type": kind}
                 raise InferenceError(f"the inference failed: {text} ({failure})", **evidence)
+            absence = absence if absence and absence.status == 403 else unseen
         if absence and absence.status == 403:
             needed = "s3:ListBucket on the bucket, and s3:GetObject on its objects"
             absence.hint = f"allow {needed}; without the former S3 says 403 instead of 404"
@@ -2769,7 +2770,7 @@ def input_file(data: Any) -> Any:
     from contextlib import nullcontext
 
     if isinstance(data, (bytes, bytearray, memoryview)):
-        data = io.BytesIO(data)
+        data = io.BytesIO(bytes(data))
     if isinstance(data, (str, os.PathLike)) and os.path.isfile(data):
         return open(data, "rb")
     if hasattr(data, "seekable") and data.seekable() and isinstance(data.read(0), bytes):
@@ -2810,14 +2811,12 @@ def denied_action(error: ClientError) -> str:
 def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
     """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
     if not hasattr(accepted, "get") or accepted.get("Error"):
-        raise ParamValidationError(
-            "give what invoke_endpoint_async returned; no other has a result"
-        )
+        raise ParamValidationError("only answers of invoke_endpoint_async have results")
     output, failure = accepted.get("OutputLocation"), accepted.get("FailureLocation") or ""
     if not output:
         raise ParamValidationError(
-            "there is no OutputLocation: the endpoint does not write its results to S3; give its "
-            "AsyncInferenceConfig an S3OutputPath, or look where its SNS topic says"
+            "there is no OutputLocation: give the endpoint's AsyncInferenceConfig an S3OutputPath, "
+            "or look where its SNS topic says"
         )
     for location in filter(None, (output, failure)):
         parse_location(location)
@@ -3200,7 +3199,7 @@ def _members(options: Namespace) -> dict[str, Any]:
         value = _parameter(value) if isinstance(value, str) else value
         if name == "Body" and isinstance(value, str):
             raw = options.cli_binary_format == "raw-in-base64-out"
-            value = value.encode() if raw else from_base64(value)
+            value = value.encode("utf-8", "surrogateescape") if raw else from_base64(value)
         if value is not None:
             members[name] = value
     return members

@@ -105,6 +105,7 @@ BEATEN = ("--cli-input-json", '{"Body": [1, null], "EndpointName": "x", "Accept"
 GIVEN = {  # flags, what is in the file that they name, and the body or the member that arrives
     "a body is base64": (("--body", "AAH/"), b"", b"\0\1\xff"),
     "or text if told so": (("--body", "n\u00e9", *RAW), b"", b"n\xc3\xa9"),
+    "bytes that are no text": (("--body", "n\udcff", *RAW), b"", b"n\xff"),
     "bytes of a file": (("--body", "fileb://given"), EVERY_BYTE * 490, EVERY_BYTE * 490),
     "base64 in a file": (("--body", "file://given"), b"YWJj", b"abc"),
     "text of a file": (("--body", "file://given", *RAW), b"YWJj", b"YWJj"),
@@ -247,7 +248,7 @@ USAGE = {  # arguments: what the message says; 252 for each, and nothing is sent
     (*LOCATED, "--wait", "60", "--output-file", "no/x"): "No such file",
     (*LOCATED, "--output-file", "x"): "needs --wait",
     ("wait",): "no OutputLocation",
-    ("wait", "--cli-input-json", '{"Error": {"Code": "x"}}'): "no other has a result",
+    ("wait", "--cli-input-json", '{"Error": {"Code": "x"}}'): "only answers of",
     ("wait", "--cli-input-json", '{"OutputLocation": 5}'): "location '5' is not s3://bucket/key",
     ("wait", "--output-location", "https://x.example/b/k"): "is not s3://bucket/key",
     (*WAIT, "--failure-location", "s3://me@bucket/k"): "is not s3://bucket/key",

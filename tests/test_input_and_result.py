@@ -308,6 +308,7 @@ SSE = "x-amz-server-side-encryption"
 UPLOAD_HEADERS = [
     # OPTIONS, and the headers that they become
     (("", None, None), (None, None, None)),
+    ((" text/csv ", None, None), ("text/csv", None, None)),
     (("text/csv; charset=utf-8", None, None), ("text/csv; charset=utf-8", None, None)),
     ((None, "AES256", None), (None, "AES256", None)),
     ((None, None, "key-1"), (None, "aws:kms", "key-1")),
@@ -584,6 +585,13 @@ ENDINGS = {
     "403s": ([DENIED], ClientError, 403),
     "403s, and no way there in the end": ([DENIED, DENIED, UNREACHABLE], ClientError, 403),
 }
+
+
+@pytest.mark.parametrize("place", ["/output", "/failure"])
+def test_a_403_at_one_place_counts_though_the_other_says_404(place):
+    client, _ = offline(lambda request: DENIED if request.url.endswith(place) else NOT_THERE)
+    assert "s3:ListBucket" in raised_by(ClientError, client.poll, ACCEPTED).hint
+    assert raised_by(ClientError, client.wait, ACCEPTED, timeout=60).status == 403
 
 
 @pytest.mark.parametrize("job", [ACCEPTED, {"OutputLocation": OUTPUT}], ids=["", "no failure"])
