@@ -1485,10 +1485,7 @@ class UrllibTransport:
         return sock
 
     def _reach(self, route: Any, deadline: float) -> Any:
-        """A socket to the first address that answers, with one time limit for all addresses.
-
-        http.client would allow each of them the whole limit.
-        """
+        """A socket to the first address that answers; http.client would exceed the deadline."""
         import socket
         from http.client import HTTPConnection
 
@@ -1546,7 +1543,7 @@ def route_of(request: Request, proxies: Mapping[str, str]) -> Any:
 
     try:
         route: Any = urllib.request.Request(request.url, method=request.method)
-        host = "@" not in route.host and host_and_port(route.host, 0)[0]
+        host = "@" not in (route.host or "@") and host_and_port(route.host, 0)[0]
     except ValueError:
         host = ""
     if not host or route.type not in ("http", "https"):
@@ -1573,7 +1570,7 @@ def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResp
     if not route._tunnel_host:  # or the proxy's password would go through the tunnel
         headers += tuple(route.header_items())
     lines = [f"{name}: {value}\r\n" for name, value in headers]
-    head = "".join([f"{request.method} {route.selector} HTTP/1.1\r\n", *lines, "\r\n"])
+    head = "".join([f"{request.method} {route.selector or '/'} HTTP/1.1\r\n", *lines, "\r\n"])
     if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # none within one
         raise ParamValidationError("method, URL or a header: has what HTTP does not allow")
     for piece in pieces_of(head.encode(), request.body):
@@ -1843,6 +1840,10 @@ class Sender:
         self.clock, self.monotonic, self.sleep, self.random = clock, monotonic, sleep, random
         self.user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
+    def now(self) -> float:
+        """Epoch seconds by AWS's clock, as far as known."""
+        return self.clock() + self.skew
+
     def send(self, call: Call) -> dict[str, Any]:
         """The answer; raises ClientError, TransportError, CredentialsError."""
         call.attempts, call.sent, cost = [], False, 0
@@ -2030,7 +2031,7 @@ class CredentialChain:
         """Current credentials, but not those that were refused."""
         current, now, left = self.current, self.sender.monotonic(), 0.0
         if current and current != refused:
-            left = (current.expires_at or NEVER) - self.sender.clock()
+            left = (current.expires_at or NEVER) - self.sender.now()
         must = left <= MANDATORY_SECONDS
         wait = min(max(deadline - now, 0), NO_LIMIT_SECONDS) if must else 0
         if left <= ADVISORY_SECONDS and self.lock.acquire(timeout=wait):
@@ -2068,7 +2069,7 @@ class CredentialChain:
                 continue
             try:
                 found = provider(self)
-                if found and (found.expires_at or NEVER) <= self.sender.clock():
+                if found and (found.expires_at or NEVER) <= self.sender.now():
                     raise CredentialsError("the credentials handed out have expired already")
             except Error as error:
                 tried.append((name, f"{where}{error}"))
@@ -2218,7 +2219,7 @@ class CredentialChain:
         except OSError:
             cached = {}
         token, expires = cached.get("accessToken"), epoch(cached.get("expiresAt"))
-        if not isinstance(token, str) or not expires or expires <= self.sender.clock():
+        if not isinstance(token, str) or not expires or expires <= self.sender.now():
             raise CredentialsError(f"no SSO token that is still good in {path}")
         return checked_key(f"the SSO token in {path}", token)
 
@@ -2289,7 +2290,7 @@ class CredentialChain:
             url += uri_encode(answer.strip().split(b"\n")[0])
             answer = self.ask("IMDS", Request("GET", url, headers), near=1)
         except TransportError as error:
-            if error.sent:
+            if error.sent or self.sender.monotonic() >= self.deadline:
                 raise
             return None  # nothing is there: this is no EC2 instance
         except ClientError as error:
@@ -2753,7 +2754,7 @@ class Client(RuntimeClient):
             left = timeout - 0.1 - waited  # which leaves a moment for the last look
             if left <= 0:
                 break
-            # A result is seen at most 1.5 s and 12 % of its time too late, and never over 30 s.
+            # A result is seen at most 1.5 s and 12 % of its time too late, at most 30 s.
             pause = min(1.5 + 0.12 * waited, 30.0) * (0.9 + 0.1 * self._sender.random())
             self._sender.sleep(min(pause, left))
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
@@ -2814,10 +2815,8 @@ def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
         raise ParamValidationError("only answers of invoke_endpoint_async have results")
     output, failure = accepted.get("OutputLocation"), accepted.get("FailureLocation") or ""
     if not output:
-        raise ParamValidationError(
-            "there is no OutputLocation: give the endpoint's AsyncInferenceConfig an S3OutputPath, "
-            "or look where its SNS topic says"
-        )
+        advice = "give the endpoint's AsyncInferenceConfig an S3OutputPath, or see its SNS topic"
+        raise ParamValidationError(f"there is no OutputLocation: {advice}")
     for location in filter(None, (output, failure)):
         parse_location(location)
     return output, failure
@@ -2979,7 +2978,7 @@ def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
                 raise
             retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
             pause = backoff("throttle", retry, sender.random(), retry_after)
-            while pause > 0 and not left:  # in naps, since the loop may be left meanwhile
+            while pause > 0 and not left:  # in naps: the loop may be left
                 sender.sleep(min(pause, 0.5))
                 pause -= 0.5
             if left:
@@ -3160,8 +3159,7 @@ def _run_explain(options: Namespace) -> None:
 
 
 COMMANDS: tuple[tuple[str, Callable[[Namespace], object], str, str], ...] = (
-    # name, function, arguments beside those that are EVERYWHERE, help; one with --query has the
-    # operation's members, too
+    # name, function, arguments (with --query also the members), help
     ("invoke-endpoint-async", _run_invoke,
      "--cli-input-json --cli-binary-format --query --output-file --wait",
      "enqueue one inference and print where its result will be"),

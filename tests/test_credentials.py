@@ -543,7 +543,7 @@ def test_a_role_is_asked_for_once_with_what_is_set(desk, name, line, variables, 
     assert [SERIAL in text for text in questions] == [True] * ("SerialNumber" in more)
 
 
-@pytest.mark.parametrize("seconds", [600, -600])
+@pytest.mark.parametrize("seconds", [600, -600, -7200])  # the last is longer than the role lasts
 def test_sts_is_asked_again_by_its_own_time_when_the_clock_here_is_off(desk, seconds):
     desk.configure(PROFILE["role"])
     desk.services.clock = lambda: desk.clock() + seconds
@@ -937,6 +937,18 @@ def test_a_call_s_time_limit_holds_over_loading(desk, failing, name):
     error = failing(lambda: client.invoke_endpoint_async(**limited), name, error=TransportError)
     assert 0.25 < time.monotonic() - started < 5
     assert (error.kind, error.sent) == ("timeout", False)
+
+
+def test_a_time_limit_that_ends_between_two_answers_of_imds_is_no_missing_role():
+    def transport(request, *, timeout):
+        now[0] += 1
+        return smasync.Response(200, (), b"token")
+
+    now = [0.0]
+    options = {"environ": {}, "transport": transport, "monotonic": lambda: now[0]}
+    with pytest.raises(TransportError) as raised:
+        RuntimeClient("us-east-1", **options).invoke_endpoint_async(**CALL, timeout=0.5)
+    assert (raised.value.kind, raised.value.sent) == ("timeout", False)
 
 
 def test_to_renew_ahead_of_time_takes_half_of_a_call_s_time_limit_at_most(desk):
