@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""smasync: Amazon SageMaker's InvokeEndpointAsync in one file, with the standard library alone.
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 the smasync authors
+"""smasync 0.1.0: Amazon SageMaker's InvokeEndpointAsync in one file of standard-library Python.
 
-Hand-rolled Signature Version 4, restJson1 serialization and a urllib transport, written to be
-vendored, to be copied into a Lambda layer, and to be read from top to bottom.
-MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
+Signature Version 4, restJson1 and a urllib transport, to be vendored, to be copied into a Lambda
+layer, and to be read from top to bottom. It needs Python 3.9 or newer, and nothing else.
+
+To check a copy, run `python3 -m doctest smasync.py`, and compare its SHA-256 with the one in the
+project's README.md. The licence is MIT: https://opensource.org/license/mit
 
     import smasync
 
@@ -14,8 +18,8 @@ MIT licence; the text is in LICENSE, or at https://opensource.org/license/mit.
         )
         print(sagemaker.wait(accepted).body)
 
-There are four parts; each uses only those above it. Cut the file before a part, and what is left
-works: a signer and serializer; with Part II, a client; with Part III, the whole job.
+Each of the four parts uses only those above it. Cut the file before a part, and the rest works:
+Part I is a signer and serializer, Part II makes it a client, Part III does the whole job.
 
     PART I: THE PROTOCOL
      1. Values
@@ -37,16 +41,14 @@ works: a signer and serializer; with Part II, a client; with Part III, the whole
     14. Command line
     15. Bulk
 
-How to read it. Part I is pure: it reads no clock, environment, file, socket or random number, so
-you can try every line of it at a Python prompt. To learn how a request is signed, read section 2
-and then run
+Part I reads no clock, environment, file, socket or random number, so you can try every line of it
+at a Python prompt. To learn how a request is signed, read section 2 and run
 
     python3 smasync.py explain --example --endpoint-name my-endpoint \\
         --input-location s3://my-bucket/in.json
 
-which prints each value of one signature in the order in which it is computed. Parts II to IV
-reach the world through the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep` and
-`random`. `python3 -m doctest smasync.py` is the self-test of a copy.
+which prints each value of one signature, in the order of its computation. Parts II to IV reach
+the outside through the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep`, `random`.
 
 What it leaves out: SageMaker's other operations, SigV4a, event streams, adaptive retries, login.
 """
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from logging import Logger
-    from typing import Any, BinaryIO, Protocol, Self, Union
+    from typing import Any, BinaryIO, Self, Union
 
     Headers = tuple[tuple[str, str], ...]
     RequestBody = Union[bytes, Callable[[], BinaryIO]]
@@ -79,9 +81,7 @@ if TYPE_CHECKING:
     Provider = Callable[[Any], Union["Credentials", None]]
     Environ = Mapping[str, str]
     Clock = Callable[[], float]
-
-    class Transport(Protocol):
-        def __call__(self, request: Request, *, timeout: float | None = None) -> Response: ...
+    Transport = Callable[..., "Response"]  # see section 8
 
 
 __version__ = "0.1.0"
@@ -99,8 +99,8 @@ __all__ = [
 
 # --- 1. Values ---------------------------------------------------------------
 # What the sections pass to each other: an HTTP request, its answer, credentials, and a signed
-# request with the working behind it. None of them can be changed; signing a request makes a new
-# one. Each has a repr for logs, which shows no secret, token, signature or body.
+# request with its working. None of them can be changed; signing a request makes a new one. Each
+# repr is fit for logs: it shows no secret, token, signature or body.
 
 
 class Request(namedtuple("Request", "method url headers body", defaults=[b""])):
@@ -191,13 +191,16 @@ def checked_key(name: str, text: str) -> str:
     """The text, if it is visible ASCII, as keys and tokens are; the error never quotes it."""
     if not isinstance(text, str) or not text:
         raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
-    for place, character in enumerate(text):
-        if not "!" <= character <= "~":
-            raise CredentialsError(
-                f"{name}: position {place} of {len(text)} is no character of a key; look for a "
-                "line break or a space that was copied with it"
-            )
+    if not is_visible(text):
+        raise CredentialsError(
+            f"{name} has a character that no key has; look for a copied line break or space"
+        )
     return text
+
+
+def is_visible(text: str) -> bool:
+    """Whether the text is ASCII without spaces and control characters."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 class Signed(namedtuple("Signed", "request canonical_request string_to_sign signature")):
@@ -215,9 +218,9 @@ class Signed(namedtuple("Signed", "request canonical_request string_to_sign sign
 
 # --- 2. Signature Version 4 --------------------------------------------------
 # In: a request, credentials, region, service and time. Out: the signed request, and the working.
-# Both sides know the secret; only a signature made with it travels. The service writes the request
-# that it received in the same canonical form, signs that, and compares: it answers 403 if anything
-# that is signed differs. sign() is the algorithm; its steps are the functions below it.
+# Both sides know the secret; only a signature made with it travels. The service puts the request
+# that it received into the same canonical form, signs it, and compares: if anything that is signed
+# differs, it answers 403. sign() is the algorithm; the functions below it are its steps.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -235,7 +238,7 @@ def sign(
     double_encode: bool = True, normalize_path: bool = True, sign_body: bool = False,
     sign_session_token: bool = True, payload_hash: str | None = None,
 ) -> Signed:  # fmt: skip
-    """The request with X-Amz-Date, Authorization and, if they are due, a session token and Host.
+    """The request with X-Amz-Date, Authorization and, where needed, a session token and Host.
 
     `timestamp` is "20150830T123600Z", in UTC. The body's hash is always signed; `payload_hash`
     (hex, or "UNSIGNED-PAYLOAD") replaces it, and `sign_body` also sends it as a header. S3 wants
@@ -408,7 +411,7 @@ def uri_encode(text: str | bytes, safe: str = "") -> str:
 
 
 def credential_scope(timestamp: str, region: str, service: str) -> str:
-    """Step 2: the day, the region and the service for which the signature is good.
+    """For step 3: the day, the region and the service for which the signature is valid.
 
     Raises ParamValidationError for another form of `timestamp`, and ConfigurationError for text
     that cannot be a region (section 6).
@@ -424,7 +427,7 @@ def credential_scope(timestamp: str, region: str, service: str) -> str:
 
 
 def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
-    """Step 3: four lines, the last of which is the SHA-256 of the canonical request.
+    """Steps 2 and 3: four lines, the last of which is the SHA-256 of the canonical request.
 
     >>> print(string_to_sign("20150830T123600Z", "20150830/us-east-1/sagemaker/aws4_request", ""))
     AWS4-HMAC-SHA256
@@ -437,10 +440,10 @@ def string_to_sign(timestamp: str, scope: str, canonical: str) -> str:
 
 @lru_cache(maxsize=8)
 def signing_key(secret_access_key: str, scope: str) -> bytes:
-    """Step 4: the key for one day, region and service, so that no other use can be made of it.
+    """Step 4: the key for one day, region and service; it signs for no other.
 
-    It is the same all day long, so the last eight keys are cached, each beside its secret and
-    scope. Newer ones push them out; signing_key.cache_clear() forgets them at once.
+    It stays the same all day, so the last eight keys are cached, with their secrets and scopes.
+    signing_key.cache_clear() forgets them.
 
     >>> signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
     ...             "20150830/us-east-1/iam/aws4_request").hex()
@@ -455,7 +458,7 @@ def signing_key(secret_access_key: str, scope: str) -> bytes:
 
 
 def hmac_sha256(key: bytes, text: str) -> bytes:
-    """Step 5, and each step of the key: the 32 bytes of HMAC with SHA-256 (RFC 2104)."""
+    """Step 5, and each round of step 4: the 32 bytes of HMAC with SHA-256 (RFC 2104)."""
     import hmac
 
     return hmac.new(key, text.encode(), "sha256").digest()
@@ -469,9 +472,9 @@ def presign(
 ) -> Signed:  # fmt: skip
     """Like sign, but with the signature in the query: `.request.url` is the result.
 
-    Whoever has the URL and sends the signed headers with it can make the request, for `expires`
-    seconds (1 to 604800, a week) from `timestamp` on. S3 wants `payload_hash="UNSIGNED-PAYLOAD",
-    double_encode=False, normalize_path=False`.
+    Anybody who has the URL, and sends the signed headers with it, can make the request for
+    `expires` seconds (1 to 604800, a week) from `timestamp` on. S3 wants
+    `payload_hash="UNSIGNED-PAYLOAD", double_encode=False, normalize_path=False`.
     """
     if type(expires) is not int or not 1 <= expires <= 604_800:
         raise ParamValidationError(f"expires: {expires} is not within 1 to 604800 seconds, a week")
@@ -503,9 +506,9 @@ def with_query(url: str, parameters: list[tuple[str, str]]) -> str:
 
 
 # --- 3. The operation --------------------------------------------------------
-# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError with
-# all that is wrong. One table binds members to the wire and one loop walks it: to add a member is
-# to add a row here and a keyword to RuntimeClient.invoke_endpoint_async. The rules are those of
+# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError that
+# lists every problem. One table maps the members to the wire. To add a member, add a row here and
+# a keyword to RuntimeClient.invoke_endpoint_async. The rules are those of
 # AWS's model for SageMaker Runtime (API version 2017-05-13); its protocol is restJson1:
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
@@ -514,8 +517,8 @@ SERVICE_IDS = {"sagemaker": "SageMaker Runtime", "s3": "S3", "sts": "STS"}
 SIGNING_NAME = "sagemaker"
 OPERATION = "InvokeEndpointAsync"
 
-# `place` is "label" (in the URI), "payload" (the body) or a header's name. The limits are of a
-# string's characters, a blob's bytes, an integer's value. `pattern` is of the whole text.
+# `place` is "label" (in the URI), "payload" (the body) or a header's name. The limits apply to a
+# string's characters, a blob's bytes, an integer's value; `pattern` to the whole text.
 Member = namedtuple("Member", "name place type minimum maximum pattern", defaults=[""])
 # fmt: off
 INVOKE_ENDPOINT_ASYNC = (
@@ -540,7 +543,7 @@ TYPES: dict[str, Any] = {
     "blob": ((bytes, bytearray, memoryview, str), " bytes"),
 }
 UNSENDABLE = {
-    # string: what no request can carry in it unchanged, what it takes
+    # string: what cannot be sent unchanged, what is allowed
     "EndpointName": (r"[\0-\x1f\x7f\ud800-\udfff/]|\A\.{0,2}\Z", "no / or control character, nor . or .."),
     "InputLocation": (r"[\0-\x1f\x7f\ud800-\udfff]|\A | \Z", "no control character, no space at an end"),
 }
@@ -575,7 +578,7 @@ def serialize(
 
 
 def validated(params: Mapping[str, Any], limits: bool) -> dict[str, Any]:
-    """The members that go out, each as str, int or bytes; or one error with all that is wrong."""
+    """The members to send, each as str, int or bytes; raises one error with every problem."""
     given = {name: value for name, value in params.items() if value is not None}
     values, problems = {}, []
     for name, value in given.items():
@@ -597,7 +600,7 @@ def validated(params: Mapping[str, Any], limits: bool) -> dict[str, Any]:
 def sendable_value(name: str, value: Any, limits: bool) -> Any:
     """The value as str, int or bytes; raises TypeError or ValueError if it cannot be sent.
 
-    A binary file given as Body is read here, with `limits` at most to one byte beyond the limit.
+    A binary file given as Body is read here; with `limits`, to one byte beyond the maximum.
     """
     if name not in MEMBERS:
         import difflib
@@ -636,7 +639,7 @@ def read_blob(file: BinaryIO, limit: int) -> bytes:
 
 
 def check_value(member: Member, value: Any, limits: bool) -> None:
-    """Raise ValueError for what no request can carry and, with `limits`, the model forbids."""
+    """Raise ValueError for what cannot be sent and, with `limits`, what the model forbids."""
     import re
 
     unsendable, allowed = UNSENDABLE.get(member.name, (r"[^ -~]", "printable ASCII"))
@@ -657,9 +660,9 @@ def check_value(member: Member, value: Any, limits: bool) -> None:
 
 
 # --- 4. Errors and answers ---------------------------------------------------
-# First the errors, one class for each answer to "whose fault is it?": your call, configuration or
-# credentials, the way there, the service, the model. Then what reads an answer. In: a Response.
-# Out: the dict that boto3 returns, or a ClientError with botocore's. A 2xx with a header
+# First the errors, one class for each place where the fault can be: your call, configuration,
+# credentials, the network, the service, the model. Then the reading of answers. In: a Response.
+# Out: the dict that boto3 returns, or a ClientError like botocore's. A 2xx with a header
 # X-Amzn-SageMaker-* or a JSON object means that the inference is enqueued, even if cut short.
 
 
@@ -765,11 +768,11 @@ class ResultTimeout(Error, TimeoutError):
 
 
 MODELLED_ERRORS = {kind.__name__: kind for kind in ClientError.__subclasses__()}
-MAX_MESSAGE_CHARACTERS = 4096  # of a body that is not JSON
+MAX_MESSAGE_CHARACTERS = 4096  # from a body that is not JSON
 
 
 def deserialize(response: Response) -> dict[str, Any]:
-    """The answer in boto3's shape; raises ClientError, or TransportError for a 2xx of another's.
+    """The answer in boto3's shape; raises ClientError, or TransportError if a proxy answered.
 
     >>> deserialize(Response(202, (("X-Amzn-SageMaker-OutputLocation", "s3://bucket/out"),
     ...                            ("x-amzn-RequestId", "1-2-3")), b'{"InferenceId": "id-1"}'))
@@ -784,8 +787,8 @@ def deserialize(response: Response) -> dict[str, Any]:
         raise client_error(response, body, OPERATION)
     if body is None and not any(name.startswith("x-amzn-sagemaker-") for name in headers):
         raise TransportError(
-            f"HTTP {response.status} ({headers.get('content-type')}), without an X-Amzn-SageMaker "
-            "header or a JSON object: SageMaker did not answer; look for a proxy or a log-in page",
+            f"HTTP {response.status} ({headers.get('content-type')}) without an X-Amzn-SageMaker "
+            "header or a JSON object is not SageMaker's; look for a proxy or a log-in page",
             retryable=False,
         )
     members = {
@@ -798,7 +801,7 @@ def deserialize(response: Response) -> dict[str, Any]:
 
 
 def response_metadata(response: Response) -> dict[str, Any]:
-    """What boto3 has as ResponseMetadata, but for RetryAttempts, which the client adds."""
+    """boto3's ResponseMetadata, without RetryAttempts, which the client adds."""
     headers: dict[str, str] = {}
     for name, value in response.headers:
         name = name.lower()
@@ -820,7 +823,7 @@ def json_object(body: bytes) -> dict[str, Any] | None:
 
 
 def xml_fields(body: bytes) -> dict[str, str]:
-    """The text of each element by its name; {} for what is not XML, or has a DOCTYPE.
+    """The text of each element, by name; {} for what is not XML, or has a DOCTYPE.
 
     >>> xml_fields(b"<Error><Code>AccessDenied</Code></Error>")
     {'Error': '', 'Code': 'AccessDenied'}
@@ -838,7 +841,7 @@ def xml_fields(body: bytes) -> dict[str, str]:
 
 
 def client_error(response: Response, body: dict[str, Any] | None, operation: str) -> ClientError:
-    """The error in an answer; `body` has its fields, None if it is not of the protocol."""
+    """The error in an answer; `body` has its fields, or is None if they cannot be read."""
     metadata = response_metadata(response)
     code = error_code(metadata["HTTPHeaders"], body or {}) or str(response.status)
     message = error_message(response, body)
@@ -851,7 +854,7 @@ def client_error(response: Response, body: dict[str, Any] | None, operation: str
 
 
 def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
-    """The code, in each place that restJson1 has for it, without namespace and URL; or "".
+    """The code, from each place where restJson1 allows it, without namespace and URL; or "".
 
     >>> error_code({"x-amzn-errortype": "ValidationError:http://internal.amazon.com/"}, {})
     'ValidationError'
@@ -865,7 +868,7 @@ def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
 
 
 def error_message(response: Response, body: dict[str, Any] | None) -> str:
-    """The service's words; for a body that is not a JSON object, what can be said of it."""
+    """The service's message; without a JSON object, the body's text or the status's name."""
     if body is not None:
         spellings = [key for key in sorted(body) if key.lower() == "message"]
         found = body[spellings[-1]] if spellings else None  # "message" before "Message"
@@ -876,18 +879,16 @@ def error_message(response: Response, body: dict[str, Any] | None) -> str:
         from http import HTTPStatus
 
         return next((status.phrase for status in HTTPStatus if status == response.status), "")
-    if len(text) > MAX_MESSAGE_CHARACTERS:
-        return f"{text[:MAX_MESSAGE_CHARACTERS]}… ({len(response.body)} bytes)"
-    return text
+    return text[:MAX_MESSAGE_CHARACTERS]
 
 
-# What to do about a code, where its message does not say so.
+# What to do about an error code whose message does not say it.
 HINTS = {
     "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
     "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, in "
     "quotes, or temporary and without its session token",
-    "ExpiredTokenException": "log in again, or look at what renews the credentials",
-    "RequestTimeTooSkewed": "set the clock of this machine",
+    "ExpiredTokenException": "log in again, or check what renews the credentials",
+    "RequestTimeTooSkewed": "set this machine's clock",
 }
 EXPECTED = "The Canonical String for this request should have been\n'"
 
@@ -895,8 +896,8 @@ EXPECTED = "The Canonical String for this request should have been\n'"
 def mismatch(error: Mapping[str, str], canonical: str) -> str:
     """Why the signature was refused: the first line in which the canonical requests differ.
 
-    `error` is response["Error"], in which the service says what it expected: most services in the
-    message, S3 in an element of its own. `canonical` is ours. "" if the service does not say.
+    `error` is response["Error"], which quotes what the service expected: in the message, or for
+    S3 in an element of its own. `canonical` is ours. "" if the service does not quote it.
 
     >>> text = EXPECTED + "POST\\n/a\\n'\\n\\nThe String-to-Sign ..."
     >>> mismatch({"Message": text}, "POST\\n/b\\n")
@@ -911,7 +912,7 @@ def mismatch(error: Mapping[str, str], canonical: str) -> str:
         if their != our:
             what = f"line {number} of the canonical request"
             return f"{what}: the service has {their!r}, we have {our!r}"
-    return "the canonical requests are the same, so the secret key or the token is another one"
+    return "the canonical requests are the same; check the secret access key"
 
 
 HIDDEN_HEADERS = frozenset(
@@ -921,7 +922,7 @@ HIDDEN_HEADERS = frozenset(
 
 
 def masked(text: str, hidden: frozenset[str] = HIDDEN_HEADERS) -> str:
-    """The text, whose lines "name:value" show only the length of a header that is `hidden`."""
+    """The text, where lines "name:value" of `hidden` names show only the value's length."""
     lines = []
     for line in text.split("\n"):
         name, _, value = line.partition(":")
@@ -933,8 +934,8 @@ def masked(text: str, hidden: frozenset[str] = HIDDEN_HEADERS) -> str:
 
 # --- 5. Retry decisions ------------------------------------------------------
 # In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
-# AWS's SDKs as of 2026. A quota, shared by all calls of a client, pays for each retry, so that
-# clients do not triple the load of a service that fails.
+# AWS's SDKs as of 2026. Each retry is paid for from a quota that all calls of a client share, so
+# that clients do not triple the load of a service that fails.
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
 MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
@@ -963,10 +964,10 @@ SLOW_ROUND_TRIP_SECONDS = 900  # the Date of an answer this slow says nothing ab
 
 
 def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = True) -> str | None:
-    """The row of RETRIES to which an error belongs; None if it is final.
+    """The row of RETRIES for an error; None if it is final.
 
-    `skew` is by how many seconds the signed time was off, if known. `retry_sent=False` makes a
-    request final that was sent and got no answer: the service may have accepted it.
+    `skew` is how many seconds the signed time was off, if known. With `retry_sent=False` a request
+    that was sent and got no answer is final: the service may have accepted it.
 
     >>> retry_kind(TransportError("no answer", kind="timeout", sent=True))
     'transient'
@@ -1002,13 +1003,13 @@ def backoff(kind: str, retry: int, random: float, retry_after: str | None = None
 
 
 class RetryQuota:
-    """What a client may still spend on retries: QUOTA at first, and never more or below 0."""
+    """What a client can still spend on retries: QUOTA at first, then 0 to QUOTA."""
 
     def __init__(self) -> None:
         self.available, self._lock = QUOTA, Lock()
 
     def spend(self, cost: int) -> bool:
-        """Take `cost`, if that much is available; whether it was."""
+        """Take `cost` and return True, if that much is available."""
         with self._lock:
             if cost > self.available:
                 return False
@@ -1022,9 +1023,9 @@ class RetryQuota:
 
 
 def clock_skew(headers: Mapping[str, str], sent_at: float, received_at: float) -> float | None:
-    """Seconds by which the service's clock is ahead of ours; both times are ours.
+    """Seconds by which the service's clock is ahead of ours; both times are by our clock.
 
-    None if the answer cannot tell: no Date, an Age (a cache answered), a slow round trip.
+    None if it cannot be told: no Date, an Age (a cache answered), a slow round trip.
 
     >>> clock_skew({"date": "Sun, 30 Aug 2015 12:41:01 GMT"}, 1440938160.0, 1440938162.0)
     300.0
@@ -1049,8 +1050,8 @@ def http_date(text: str | None) -> float | None:
 
 # --- 6. Endpoints ------------------------------------------------------------
 # In: a region and two switches. Out: the URL of a service there, or of an object in S3, by the
-# rules that AWS publishes with its SDKs. No host is built from unchecked text: a region is a host
-# label, an endpoint URL has a scheme, a host, perhaps a port and a path.
+# rules that AWS publishes with its SDKs. No host is built from unchecked text: a region is one
+# host label; an endpoint URL has a scheme, a host, and perhaps a port and a path.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 
 # fmt: off
@@ -1104,14 +1105,13 @@ def resolve_endpoint(
     return f"https://{host}.{region}.{dual if use_dualstack else dns}"
 
 
-LABEL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
-
-
 def check_region(region: str, where: str = "region") -> str:
     """The region itself, if it is one host label; raises ConfigurationError."""
-    if not isinstance(region, str) or not 1 <= len(region) <= 63 or not LABEL.issuperset(region):
+    text = str(region)
+    letters = isinstance(region, str) and text.replace("-", "")
+    if not (letters and letters.isascii() and letters.isalnum() and len(text) <= 63):
         raise ConfigurationError(
-            f"{where} {str(region)[:80]!r} is not a region: 1 to 63 letters, digits and hyphens"
+            f"{where} {text[:80]!r} is not a region: 1 to 63 letters, digits and hyphens"
         )
     return region
 
@@ -1131,8 +1131,8 @@ def check_endpoint_url(url: str, where: str = "endpoint URL") -> str:
     if not found or not 0 < int(found["port"] or 443) < 65536:
         shown = str(url).rpartition("@")[2].partition("?")[0][:80]
         raise ConfigurationError(
-            f"{where} …{shown!r} is malformed: it takes http or https, a host, perhaps a port (1 "
-            "to 65535) and a path; no user, query or fragment"
+            f"{where} …{shown!r} is malformed: write http[s]://host[:port][/path], with a port "
+            "from 1 to 65535; no user, query or fragment"
         )
     return url.rstrip("/")
 
@@ -1200,10 +1200,10 @@ PLACES = {
 def load_profiles(environ: Environ) -> Profiles:
     """Both shared files merged, by profile name; keys in lower case.
 
-    Other sections have their whole header ("sso-session x", "services x"), nested properties
+    Other sections keep their whole header ("sso-session x", "services x"); nested properties
     are raw text. Raises ConfigurationError with file and line number.
     """
-    no_choice = dict.fromkeys(PLACES[PROFILE], "")  # of a profile, which might not be there
+    no_choice = dict.fromkeys(PLACES[PROFILE], "")  # a named profile might not be there
     return Settings({**environ, **no_choice}).profiles
 
 
@@ -1218,7 +1218,7 @@ def expanded(path: str, environ: Environ) -> str:
 
 
 def read_text_file(path: str) -> str:
-    """The text of a small file, what is not UTF-8 replaced; raises OSError, ConfigurationError."""
+    """The text of a small file, read as UTF-8; raises OSError, ConfigurationError."""
     with open(path, "rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -1227,7 +1227,7 @@ def read_text_file(path: str) -> str:
 
 
 def parse_shared_file(text: str, path: str) -> Profiles:
-    """The sections of a file by header; the last of two equal keys wins.
+    """The sections of a file by header; of two equal keys the last wins.
 
     >>> parse_shared_file("[profile dev]\\nRegion = eu-west-1 # home", "~/.aws/config")
     {'profile dev': {'region': 'eu-west-1'}}
@@ -1243,12 +1243,12 @@ def parse_shared_file(text: str, path: str) -> Profiles:
         line = error.lineno
     except configparser.ParsingError as error:
         line = error.errors[0][0]
-    # raised here, since the parser's error quotes what may be a secret
+    # Raised here, because the parser's error quotes the line, which may be a secret.
     raise ConfigurationError(f"{path}, line {line}: is neither [section] nor key = value")
 
 
 def config_name(header: str) -> str:
-    """What [header] in the config file is called: "profile x" is x, "x" is no profile.
+    """The profile or section that [header] begins; in the config file only "profile x" is x.
 
     >>> [config_name(header) for header in ("profile 'a b'", "sso-session 'c d'", "plain")]
     ['a b', 'sso-session c d', '[plain]']
@@ -1272,8 +1272,8 @@ def environment(environ: Environ | None) -> Environ:
 class Settings:
     """Arguments, environment and one profile, asked for one setting at a time.
 
-    `.sources` has where each came from, `.shared` the path and the profiles of each file,
-    `.unread` why one was not read. Raises ConfigurationError if a named profile is not there.
+    `.sources` says where each came from, `.shared` has path and profiles of each file, `.unread`
+    why a file was not read. Raises ConfigurationError if a named profile does not exist.
     """
 
     def __init__(self, environ: Environ | None, **arguments: Any) -> None:
@@ -1310,20 +1310,20 @@ class Settings:
 
     def get(self, setting: str) -> Any:
         """The setting, or None if nothing sets it."""
-        places = {}
+        places: dict[str, str | None] = {}
         for name in PLACES.get(setting, (f"AWS_{setting.upper()}", PROFILE)):
             if name == PROFILE:
                 places[self.here] = self.profile.get(setting)
             else:
                 places[f"environment variable {name}"] = self.environ.get(name)
-        return self._first(setting, places)
+        return self.first(setting, places, "default")
 
-    def _first(self, setting: str, places: dict[str, str | None]) -> Any:
+    def first(self, setting: str, places: dict[str, str | None], otherwise: str) -> Any:
         """The argument, else the first text that is not empty; notes its source."""
         source, value = "argument", self.arguments.get(setting)
         if value is None:
             found = (place for place in places.items() if place[1])
-            source, value = next(found, ("default", None))
+            source, value = next(found, (otherwise, None))
         self.sources[setting] = source
         return value
 
@@ -1359,10 +1359,8 @@ class Settings:
             keys = parse_shared_file(f"[x]\n{nested}", f"[{section}]")["x"] if nested else {}
             places[f"services section of {self.here}"] = keys.get("endpoint_url")
             places[self.here] = self.profile.get("endpoint_url")
-        url = self._first(setting, places)
-        if url is None:
-            self.sources[setting] = "the region"
-        else:
+        url = self.first(setting, places, "the region")
+        if url is not None:
             check_endpoint_url(url, f"endpoint URL, {self.sources[setting]},")
         return resolve_endpoint(
             region, endpoint_url=url, service=service,
@@ -1373,9 +1371,9 @@ class Settings:
 
 # --- 8. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
-# whether the request can have arrived. A transport is any callable of that shape. In this one
-# urllib.request chooses the proxy, http.client connects and reads, and connections are kept.
-# No redirect is followed: a signature is good for one host.
+# whether the request can have arrived. Any callable of that shape is a transport. In this one,
+# urllib.request chooses the proxy, http.client connects and reads, and connections are reused.
+# Redirects are not followed: a signature is valid for one host.
 
 CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address and its tunnel, TLS
 READ_TIMEOUT_SECONDS = 60.0  # botocore's
@@ -1384,8 +1382,8 @@ NEVER = float("inf")  # a deadline
 MAX_BODY_BYTES = 1 << 20  # of an answer in memory
 PIECE_BYTES = 1 << 16  # of a file, sent or read at once
 MAX_IDLE_CONNECTIONS = 64
-MAX_IDLE_SECONDS = 50.0  # load balancers drop what is idle for 60 s
-HEAD = (  # of a request: no control character in the first line, no half line break
+MAX_IDLE_SECONDS = 50.0  # load balancers close connections that are idle for 60 s
+HEAD = (  # of a request: no control character in the first line, no lone CR or LF
     r"[!-~]+ [!-~]+ HTTP/1\.1\r\n(?:[!-9;-~]+: [^\r\n\0\ud800-\udfff]*\r\n)+\r\n"
 )
 PROXY = r"(http://)?([!-.0-~]*@)?(\[[0-9A-Fa-f:.]+\]|[\w-]+(\.[\w-]+)*\.?)(:(?P<port>\d{1,5}))?/?"
@@ -1400,8 +1398,8 @@ class UrllibTransport:
 
     Time limits are in seconds: `connect_timeout` for each step of connecting, `read_timeout` for
     each piece sent, for the answer, and for each piece of one that goes to a `sink`.
-    `ca_bundle` is a file of certificates, or False to accept any: then anyone on the way can read
-    and change everything. `environ` names the proxies.
+    `ca_bundle` is a file of certificates, or False to accept any: then anybody on the network
+    path can read and change everything. `environ` names the proxies.
     """
 
     def __init__(
@@ -1423,7 +1421,7 @@ class UrllibTransport:
     def __call__(
         self, request: Request, *, timeout: float | None = None, sink: BinaryIO | None = None
     ) -> Response:
-        """The answer, within `timeout` seconds but for the body that a `sink` takes (200, 206)."""
+        """The answer within `timeout` seconds, except a body that goes to a `sink` (200, 206)."""
         from http.client import HTTPException
 
         deadline = self._monotonic() + (NEVER if timeout is None else timeout)
@@ -1451,8 +1449,8 @@ class UrllibTransport:
         raise failure  # not from the error, which may quote what came
 
     def _connection(self, route: Any, deadline: float) -> TimedSocket:
-        """The youngest kept connection that is still good, or a new one."""
-        key = (os.getpid(), route.type, route.host, route._tunnel_host)  # none of a parent's
+        """The most recently used idle connection that still works, or a new one."""
+        key = (os.getpid(), route.type, route.host, route._tunnel_host)  # not a parent's
         while True:
             with self._lock:
                 kept = [sock for sock in self._idle if sock.key == key]
@@ -1465,7 +1463,7 @@ class UrllibTransport:
             kept[-1].close()
 
     def close(self, keep: int = 0) -> None:
-        """Close the kept connections but the `keep` youngest; the transport stays usable."""
+        """Close idle connections, except the `keep` newest; the transport stays usable."""
         with self._lock:
             while len(self._idle) > keep:
                 self._idle.pop(0).close()
@@ -1473,7 +1471,7 @@ class UrllibTransport:
     __del__ = close
 
     def _connect(self, route: Any, deadline: float) -> Any:
-        """A new socket, through a proxy's tunnel and TLS where those are due."""
+        """A new socket, with a proxy's tunnel and TLS where needed."""
         context = self._tls_context if route.type == "https" else None
         route.stage = f"cannot connect{' through this proxy' if route._tunnel_host else ''}"
         sock = self._reach(route, deadline)
@@ -1522,7 +1520,7 @@ class UrllibTransport:
         except OSError as error:
             raise ConfigurationError(f"CA bundle {ca_bundle}: {error}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if ca_bundle:  # as botocore: certificates of inspecting proxies often break strict rules
+        if ca_bundle:  # like botocore: inspecting proxies' certificates often break strict rules
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if ca_bundle is False:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -1530,15 +1528,15 @@ class UrllibTransport:
 
 
 def route_of(request: Request, proxies: Mapping[str, str]) -> Any:
-    """The request as urllib.request routes it, through a proxy if one is due.
+    """The request as urllib.request routes it, through a proxy if there is one for it.
 
-    It gets an attribute of ours, its `stage`. Raises ParamValidationError, ConfigurationError.
+    The transport adds an attribute, `stage`. Raises ParamValidationError, ConfigurationError.
     """
     import re
     import urllib.request
 
-    # The one function for NO_PROXY that takes a mapping; undocumented, as is `_tunnel_host`, the
-    # host behind a proxy, which urllib's own handlers read.
+    # Two undocumented names: this, the only function for NO_PROXY that takes a mapping, and
+    # `_tunnel_host`, the host behind a proxy, which urllib's own handlers read.
     from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
     try:
@@ -1559,7 +1557,7 @@ def route_of(request: Request, proxies: Mapping[str, str]) -> Any:
 
 
 def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResponse:
-    """Send a request, its headers as signed, and read the head of the answer."""
+    """Send a request with its headers as signed, and read the answer's status and headers."""
     import re
     from http.client import HTTPException, HTTPResponse
     from ssl import SSLError
@@ -1567,25 +1565,25 @@ def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResp
     route.stage, headers = "broken off before the request was sent", request.headers
     if "host" not in [name.lower() for name, _ in headers]:
         headers = (("Host", split_url(request.url)[0]), *headers)
-    if not route._tunnel_host:  # or the proxy's password would go through the tunnel
+    if not route._tunnel_host:  # the proxy's password must not go through the tunnel
         headers += tuple(route.header_items())
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     head = "".join([f"{request.method} {route.selector or '/'} HTTP/1.1\r\n", *lines, "\r\n"])
     if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # none within one
-        raise ParamValidationError("method, URL or a header: has what HTTP does not allow")
+        raise ParamValidationError("method, URL or a header has a character HTTP does not allow")
     for piece in pieces_of(head.encode(), request.body):
         try:
             sock.sendall(piece)
         except (ConnectionError, SSLError):
-            break  # the service may have answered before it had read all
+            break  # the service may have answered early
     else:
-        route.stage = "no answer"  # from now on the service can have it
+        route.stage = "no answer"  # from here on, the service may have received it
     sock.allow()
     answer = HTTPResponse(sock, method=request.method)  # type: ignore[arg-type]
     answer.begin()
     if sock.ended:
         raise ConnectionResetError("the connection ended within the answer's head")
-    if answer.status < 200:  # http.client passes over 100
+    if answer.status < 200:  # http.client skips 100
         raise HTTPException("an interim answer")
     return answer
 
@@ -1607,7 +1605,7 @@ def pieces_of(head: bytes, body: RequestBody) -> Iterator[bytes]:
 def read_body(
     answer: http.client.HTTPResponse, sink: BinaryIO | None, sock: TimedSocket
 ) -> tuple[bytes, bool]:
-    """The body, and whether it is whole: what fails here does not hide the status."""
+    """The body, and whether it is complete: an error here does not hide the status."""
     from http.client import HTTPException
 
     kept = io.BytesIO()
@@ -1636,7 +1634,7 @@ class TimedSocket(io.RawIOBase):
         self.reader = KeptReader(self, PIECE_BYTES)
 
     def allow(self) -> None:
-        """Give all that is read next `limit` seconds in sum, and no longer than to `deadline`."""
+        """Start a time limit for what is read next: `limit` seconds, at most to `deadline`."""
         self.until = min(self.monotonic() + self.limit, self.deadline)
 
     def set_timeout(self) -> None:
@@ -1670,7 +1668,7 @@ class TimedSocket(io.RawIOBase):
         self.sock.close()
 
     def is_good(self) -> bool:
-        """Whether it was not idle for long, and no end and no unexpected bytes came."""
+        """Whether it can be reused: briefly idle, still open, no unexpected bytes."""
         from ssl import SSLWantReadError
 
         self.until = 0.0
@@ -1684,14 +1682,14 @@ class TimedSocket(io.RawIOBase):
 
 
 class KeptReader(io.BufferedReader):
-    """A connection's reader; it outlives each answer, so that surplus bytes are noticed."""
+    """A connection's reader, kept between answers, so that surplus bytes are noticed."""
 
     def close(self) -> None:
-        """Nothing: http.client closes its file at the end of each answer."""
+        """Do nothing: http.client closes its file after each answer."""
 
 
 def transport_error(route: Any, error: Exception, ca_bundle: Any) -> TransportError:
-    """The error that says what went wrong, where, and whether it may pass."""
+    """The error that says what went wrong, where, and whether a retry can help."""
     import socket
     import ssl
 
@@ -1735,18 +1733,11 @@ def proxies(environ: Environ) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(environ):  # lower case comes last, and wins
         scheme, _, end = name.lower().partition("_")
-        if name == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-            continue  # in a CGI script it is a header that a stranger sent
         if end == "proxy":
             found[scheme] = environ[name]
     if found.get("no") != "*":
         found["no"] = ",".join([found.get("no", ""), *NEAR_HOSTS])
     return {scheme: url for scheme, url in found.items() if url}
-
-
-def is_visible(text: str) -> bool:
-    """Whether the text is ASCII without spaces and control characters."""
-    return text.isascii() and text.isprintable() and " " not in text
 
 
 @lru_cache(maxsize=100)
@@ -1759,8 +1750,8 @@ def host_and_port(text: str, default_port: int) -> tuple[str, int]:
 
 
 # --- 9. Sending --------------------------------------------------------------
-# In: a Call, which is one operation of any service. Out: what its `read` makes of the answer. The
-# one loop for SageMaker, S3, STS, SSO, the container endpoint and IMDS: sign for the service's
+# In: a Call, which is one operation of any service. Out: what its `read` makes of the answer. One
+# loop serves SageMaker, S3, STS, SSO, the container endpoint and IMDS: sign with the service's
 # time, send, read, and try again if section 5 says so. Errors and the log show no secret.
 
 DEBUG = 10  # logging's
@@ -1784,8 +1775,8 @@ class Call:
     is_near = False  # IMDS and the like: a failed connection is final
     retry_sent = retry_throttled = True
     sink: BinaryIO | None = None  # takes the body of a 200 or 206
-    secrets: tuple[str, ...] = ()  # to hide, beside those in headers
-    sent = False  # whether it can have arrived
+    secrets: tuple[str, ...] = ()  # to hide, like those in headers
+    sent = False  # whether the service may have received it
     skew = 0.0  # with which it was signed
 
     def __init__(
@@ -1802,7 +1793,7 @@ class Call:
         vars(self).update(options)
 
     def hidden(self) -> list[str]:
-        """What nobody may see in a service's words, if it has 8 characters or more."""
+        """The texts to hide in a service's message, longest first; short ones are left."""
         headers, body, keys = self.request.headers, self.request.body, self.credentials
         texts = [text for name, text in headers if name.lower() in HIDDEN_HEADERS]
         texts += [keys.secret_access_key, keys.session_token or ""] if keys else []
@@ -1811,7 +1802,7 @@ class Call:
         return sorted((text for text in texts if len(text) >= 8), key=len, reverse=True)
 
     def hide(self, value: Any) -> Any:
-        """A text, or a dict of texts, without secrets."""
+        """A text, or the texts in a dict, without secrets."""
         if isinstance(value, dict):
             return {name: self.hide(item) for name, item in value.items()}
         if isinstance(value, str):
@@ -1841,7 +1832,7 @@ class Sender:
         self.user_agent = user_agent(settings.environ, settings.get("sdk_ua_app_id"))
 
     def now(self) -> float:
-        """Epoch seconds by AWS's clock, as far as known."""
+        """Epoch seconds by AWS's clock, as far as it is known."""
         return self.clock() + self.skew
 
     def send(self, call: Call) -> dict[str, Any]:
@@ -1895,13 +1886,13 @@ class Sender:
         if headers is not None:
             date, skew = headers.get("date"), clock_skew(headers, sent_at, received_at)
             metadata.update(ResponseAt=received_at, ServerTime=http_date(date), ClockSkew=skew)
-            if skew is not None and call.credentials:  # IMDS has our own clock
+            if skew is not None and call.credentials:  # IMDS's clock is ours
                 self.skew = skew
         metadata.update(RetryAttempts=len(call.attempts) - 1, Attempts=call.attempts)
         return answer, failure
 
     def signed(self, call: Call, now: float) -> Signed:
-        """The next attempt's request, signed for the service's time."""
+        """The next attempt's request, signed with the service's time."""
         method, url, headers, body = call.request
         agent, call.skew = ("User-Agent", self.user_agent), self.skew
         if call.credentials is None:
@@ -1912,7 +1903,7 @@ class Sender:
         if trace and self.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
             from urllib.parse import quote
 
-            # Lambda notices endless recursion by it.
+            # Lambda detects recursive calls by it.
             trace = quote(trace, errors="replace", safe="-=;:+&[]{}\"',")
             headers += (("X-Amzn-Trace-Id", trace),)
         request = Request(method, url, (*headers, ("amz-sdk-request", count)), body)
@@ -1920,7 +1911,7 @@ class Sender:
         return sign(request, call.credentials, timestamp=timestamp, **call.signing)
 
     def _response(self, call: Call, signed: Signed) -> Response:
-        """What the transport makes of the request; both go to the log."""
+        """The answer to a request; both are logged."""
         left = min(call.timeout, call.deadline - self.monotonic())
         if left <= 0:
             raise TransportError("the time limit is over", kind="timeout", sent=False)
@@ -1933,7 +1924,7 @@ class Sender:
         response = self.transport(request, **options)
         if response.status >= 300:
             body = response.body
-            for text in call.hidden():  # before errors quote a part
+            for text in call.hidden():  # before an error quotes it
                 body = body.replace(text.encode(), b"(hidden)")
             response = response._replace(body=body)
         headers = "\n".join([f"{name}:{value}" for name, value in response.headers])
@@ -1941,15 +1932,15 @@ class Sender:
         return response
 
     def _retry_kind(self, call: Call, error: ClientError | TransportError) -> str | None:
-        """The row of RETRIES; None if the error is final. Renews expired credentials."""
+        """The row of RETRIES, or None if the error is final. Renews expired credentials."""
         *before, code = [entry["Outcome"] for entry in call.attempts]
         kind = retry_kind(error, skew=self.skew - call.skew, retry_sent=call.retry_sent)
         if isinstance(error, TransportError):
-            error.sent = call.sent  # by this attempt or one before
+            error.sent = call.sent  # in this attempt or an earlier one
         if kind == "throttle" and not call.retry_throttled or call.is_near and not call.sent:
             kind = None
         if kind == "corrected" and not SKEW_CODES.isdisjoint(before):
-            kind = "transient"  # a wrong clock is corrected once in a call
+            kind = "transient"  # a call corrects the clock once
         if code in EXPIRED_CODES and EXPIRED_CODES.isdisjoint(before):
             refused = call.credentials
             try:
@@ -1961,7 +1952,7 @@ class Sender:
 
 
 def user_agent(environ: Environ, app_id: str | None) -> str:
-    """Who calls, in the form of AWS's SDKs; "-" stands for what is unusual in a value."""
+    """The User-Agent, in the form of AWS's SDKs; "-" replaces unusual characters."""
     version = ".".join(map(str, sys.version_info[:3]))
     agent = f"smasync/{__version__} ua/2.1 os/{sys.platform} lang/python#{version}"
     agent += f" md/impl#{sys.implementation.name} api/sagemakerruntime"
@@ -1980,14 +1971,14 @@ def logger() -> Logger | None:
 
 
 # --- 10. Credentials ---------------------------------------------------------
-# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order; a provider is
-# a method that returns Credentials, or None if it is not configured, or raises if it is but does
-# not work. That ends the search: a key from another place is worse than none. Where does the key
-# come from? Read CHAIN, and for a profile PROFILE_PROVIDERS.
+# In: settings. Out: Credentials. The chain is a tuple of providers, asked in order. A provider is
+# a method that returns Credentials, or None if it is not configured. One that is configured and
+# does not work raises, and ends the search: to use another identity would be worse. CHAIN has the
+# order, and PROFILE_PROVIDERS the order within a profile.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
-ADVISORY_SECONDS = 15 * 60  # before the end: one thread renews, failure is tolerated
-MANDATORY_SECONDS = 10 * 60  # before the end: all calls wait, failure is raised
+ADVISORY_SECONDS = 15 * 60  # before they expire: one thread renews, errors are ignored
+MANDATORY_SECONDS = 10 * 60  # before they expire: all calls wait, errors are raised
 SERVICE_TIMEOUT_SECONDS = 20.0  # of an attempt at STS and SSO
 PROCESS_TIMEOUT_SECONDS = 60.0
 PROFILE_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
@@ -2001,9 +1992,9 @@ def resolve_credentials(
     environ: Environ | None = None, transport: Transport | None = None,
     clock: Clock | None = None,
 ) -> Credentials:  # fmt: skip
-    """The first credentials in the chain; raises CredentialsError, with what each provider found.
+    """The chain's first credentials; raises CredentialsError with what each provider found.
 
-    A profile named here is asked instead of the environment. The region is for STS.
+    With `profile_name` the environment's keys are not used. The region is for STS.
     """
     settings = Settings(environ, profile=profile_name or None, region=region_name)
     if transport is None:
@@ -2012,11 +2003,11 @@ def resolve_credentials(
 
 
 class CredentialChain:
-    """A client's credentials, loaded once, and again ahead of their end. Thread-safe."""
+    """A client's credentials, loaded once and renewed before they expire. Thread-safe."""
 
-    current: Any = None  # Credentials, from the first load on
+    current: Any = None  # Credentials, once loaded
     deadline = NEVER  # of the requests of a load
-    path: tuple[str, ...] = ()  # the profile to look into, after those whose source it is
+    path: tuple[str, ...] = ()  # the profile to look into, after those that it is the source of
     where, profile = "the environment", dict[str, str]()
 
     def __init__(
@@ -2028,7 +2019,7 @@ class CredentialChain:
         self.given, self.lock = given, Lock()
 
     def get(self, deadline: float = NEVER, refused: Credentials | None = None) -> Credentials:
-        """Current credentials, but not those that were refused."""
+        """Credentials that have not expired and were not `refused`."""
         current, now, left = self.current, self.sender.monotonic(), 0.0
         if current and current != refused:
             left = (current.expires_at or NEVER) - self.sender.now()
@@ -2036,10 +2027,10 @@ class CredentialChain:
         wait = min(max(deadline - now, 0), NO_LIMIT_SECONDS) if must else 0
         if left <= ADVISORY_SECONDS and self.lock.acquire(timeout=wait):
             try:
-                if self.current is current:  # and no other thread has loaded others meanwhile
+                if self.current is current:  # no other thread has loaded new ones
                     self.deadline = deadline if must else (now + deadline) / 2
                     self.current = self.load()
-            except Exception:  # whatever a caller's function raises
+            except Exception:  # of any kind, from a caller's function
                 if must:
                     raise
             finally:
@@ -2051,7 +2042,7 @@ class CredentialChain:
         return newest
 
     def load(self) -> Credentials:
-        """What was given, or the first that a provider has. Reads the files anew."""
+        """The given credentials, or the first that a provider has. Reads the files again."""
         given = self.given
         if given:
             self.sources["credentials"] = "argument"
@@ -2065,12 +2056,12 @@ class CredentialChain:
         for name, provider, nothing in CHAIN:
             where = f"{settings.here} in {settings.files}: " if name == PROFILE else ""
             if settings.arguments[PROFILE] and name in ("environment", "web identity"):
-                tried.append((name, "passed over, since a profile is named in code"))
+                tried.append((name, "skipped, because the code names a profile"))
                 continue
             try:
                 found = provider(self)
                 if found and (found.expires_at or NEVER) <= self.sender.now():
-                    raise CredentialsError("the credentials handed out have expired already")
+                    raise CredentialsError("the credentials that it returned have expired")
             except Error as error:
                 tried.append((name, f"{where}{error}"))
                 text = ": ".join(tried[-1])
@@ -2086,7 +2077,7 @@ class CredentialChain:
         raise CredentialsError(f"no credentials found; looked in order at{listed}", tried=tried)
 
     def within(self, name: str) -> CredentialChain:
-        """The same, but its providers look into a profile instead of the environment."""
+        """A copy whose providers look into a profile instead of the environment."""
         from copy import copy
 
         inner = copy(self)
@@ -2098,12 +2089,12 @@ class CredentialChain:
         return key_pair(self.environ, ENVIRONMENT_KEYS, "the environment")
 
     def from_profile(self) -> Credentials | None:
-        """What the chosen profile leads to, or the one that this is within."""
+        """The credentials of the chosen profile, or of the one that this is within."""
         inner = self if self.path else self.within(self.settings.profile_name)
         return next(filter(None, (provider(inner) for provider in PROFILE_PROVIDERS)), None)
 
     def assumed_role(self) -> Credentials | None:
-        """The role `role_arn`, by the credentials of another profile or provider."""
+        """The role `role_arn`, with the credentials of another profile or provider."""
         profile = self.profile
         source, kind = profile.get("source_profile"), profile.get("credential_source", "")
         is_web = "web_identity_token_file" in profile and not source and not kind
@@ -2111,7 +2102,7 @@ class CredentialChain:
             return None
         if (source and kind) or (not source and kind not in CREDENTIAL_SOURCES):
             either = f"source_profile or credential_source: {', '.join(CREDENTIAL_SOURCES)}"
-            raise CredentialsError(f"{self.where} has role_arn; beside it goes either {either}")
+            raise CredentialsError(f"{self.where} has role_arn; add either {either}")
         base = self.from_source(source) if source else CREDENTIAL_SOURCES[kind](self)
         if not base:
             raise CredentialsError(f"{self.where}: {source or kind} has no credentials")
@@ -2127,7 +2118,7 @@ class CredentialChain:
         return self.ask_sts("AssumeRole", form, base)
 
     def from_source(self, source: str) -> Credentials | None:
-        """What a source profile leads to; its static keys come first."""
+        """The credentials of a source profile; its static keys come first."""
         inner, settings = self.within(source), self.settings
         shown = " -> ".join(inner.path)
         if source not in settings.profiles:
@@ -2136,11 +2127,11 @@ class CredentialChain:
             )
         keys = inner.static_keys()
         if source in self.path and not keys:
-            raise CredentialsError(f"the source profiles go round in a circle: {shown}")
+            raise CredentialsError(f"the source profiles form a loop: {shown}")
         return keys or inner.from_profile()
 
     def web_identity(self) -> Credentials | None:
-        """The role for an OpenID Connect token in a file, as in a profile or on EKS."""
+        """The role for an OpenID Connect token in a file, which a profile or EKS names."""
         names, values = ["web_identity_token_file", "role_arn", "role_session_name"], self.profile
         if not self.path:
             names, values = [f"AWS_{name.upper()}" for name in names], dict(self.environ)
@@ -2153,7 +2144,7 @@ class CredentialChain:
         return self.ask_sts("AssumeRoleWithWebIdentity", form, None)
 
     def ask_sts(self, action: str, form: dict[str, Any], base: Credentials | None) -> Credentials:
-        """The credentials of a role, asked for with those of `base`, or unsigned."""
+        """The credentials of a role; the request is signed with `base`, or unsigned."""
         from urllib.parse import urlencode
 
         form = {"Action": action, "Version": "2011-06-15", **form}
@@ -2170,7 +2161,7 @@ class CredentialChain:
         return credentials_in(answer, f"the answer to {action}")
 
     def static_keys(self) -> Credentials | None:
-        """Keys that stand in a file, all from the same one, the credentials file first."""
+        """The keys in the credentials file, or else in the config file; never mixed."""
         found = None
         for path, profiles in reversed(self.settings.shared):
             keys = profiles.get(self.path[-1], {})
@@ -2202,14 +2193,14 @@ class CredentialChain:
                 raise
             name = self.path[-1]
             raise CredentialsError(
-                f"{error}; run: aws sso login --profile {name}; or set, in another profile, what "
-                "renews by itself: credential_process = aws configure export-credentials "
+                f"{error}; run: aws sso login --profile {name}; or let the AWS CLI renew them, by "
+                "another profile with credential_process = aws configure export-credentials "
                 f"--format process --profile {name}"
             ) from error
         return credentials_in(answer, "the SSO portal's answer")
 
     def sso_token(self, key: str) -> str:
-        """The token in the AWS CLI's cache, where its key is the session or start URL."""
+        """The token in the AWS CLI's cache, whose key is the session or the start URL."""
         from hashlib import sha1
 
         name = sha1(key.encode(), usedforsecurity=False).hexdigest()
@@ -2220,11 +2211,11 @@ class CredentialChain:
             cached = {}
         token, expires = cached.get("accessToken"), epoch(cached.get("expiresAt"))
         if not isinstance(token, str) or not expires or expires <= self.sender.now():
-            raise CredentialsError(f"no SSO token that is still good in {path}")
+            raise CredentialsError(f"no valid SSO token in {path}")
         return checked_key(f"the SSO token in {path}", token)
 
     def process(self) -> Credentials | None:
-        """What the program `credential_process` prints; it is run without a shell."""
+        """What `credential_process` prints; it is run without a shell."""
         command = self.profile.get("credential_process")
         what = f"credential_process of {self.where}"
         if not command:
@@ -2243,7 +2234,7 @@ class CredentialChain:
             wrong = f"no end after {seconds:.0f} s"
         except (OSError, ValueError) as error:
             wrong = f"cannot be run: {error}"
-        if wrong:  # raised here, since the errors above quote the command: a secret may be in it
+        if wrong:  # raised here: the errors above quote the command, which may have a secret
             raise CredentialsError(f"{what}: {wrong}")
         if done.returncode or (json_object(done.stdout) or {}).get("Version") != 1:
             said, status = done.stderr.decode("utf-8", "replace").strip()[:1000], done.returncode
@@ -2274,7 +2265,7 @@ class CredentialChain:
         return credentials_in(answer, "the container endpoint's answer")
 
     def imds(self) -> Credentials | None:
-        """The role of the EC2 instance, by IMDSv2; None if there is none, or no IMDS."""
+        """The EC2 instance's role, from IMDSv2; None if there is no role or no IMDS."""
         if self.settings.get_flag("ec2_metadata_disabled"):
             return None
         setting = "ec2_metadata_service_endpoint"
@@ -2292,16 +2283,16 @@ class CredentialChain:
         except TransportError as error:
             if error.sent or self.sender.monotonic() >= self.deadline:
                 raise
-            return None  # nothing is there: this is no EC2 instance
+            return None  # nothing answers: this is no EC2 instance
         except ClientError as error:
             if error.operation_name == "IMDS role" and error.status == 404:
-                return None  # the instance has none
-            advice = "IMDS may be disabled, or lack version 2, which is needed"
+                return None  # the instance has no role
+            advice = "is IMDS disabled, or without version 2, which is needed?"
             raise CredentialsError(f"{error}; {advice}") from error
         return credentials_in(answer, "IMDS's answer")
 
     def ask(self, operation: str, request: Request, near: float = 0, **options: Any) -> bytes:
-        """The answer's body; `near`: seconds of an attempt at IMDS or the container endpoint."""
+        """The answer's body; `near`: an attempt's seconds at IMDS or the container endpoint."""
         options = {"deadline": self.deadline, "timeout": SERVICE_TIMEOUT_SECONDS, **options}
         if near:
             seconds = self.settings.get_count("metadata_service_timeout", 1)
@@ -2356,7 +2347,7 @@ def service_answer(response: Response, is_object: bool = False) -> dict[str, Any
         metadata = response_metadata(response)
         return {"ResponseMetadata": metadata, "Body": response.body, "Complete": response.complete}
     fields = xml_fields(response.body)
-    # without fields the error quotes the body, which may be a secret if it is not S3's
+    # Without fields the error quotes the body, which may be a secret if it is not S3's.
     said = json_object(response.body) or (None if is_object and "Code" not in fields else fields)
     refusal = client_error(response, said, "")
     kept = ("CanonicalRequest", "Region")  # of what S3 says beside code and message
@@ -2365,9 +2356,9 @@ def service_answer(response: Response, is_object: bool = False) -> dict[str, Any
 
 
 def credentials_in(answer: bytes, where: str) -> Credentials:
-    """Credentials in an answer. Services differ in case and "Token" alone."""
+    """The credentials in an answer. Services differ only in case, and in "Token"."""
     fields: Any = json_object(answer) or xml_fields(answer)
-    fields = fields.get("roleCredentials", fields)  # which SSO has around them
+    fields = fields.get("roleCredentials", fields)  # SSO's
     fields = fields if isinstance(fields, dict) else {}
     found = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
     if found.get("Code", "Success") != "Success":  # IMDS may answer so, with HTTP 200
@@ -2379,7 +2370,7 @@ def credentials_in(answer: bytes, where: str) -> Credentials:
 
 
 def epoch(text: object) -> float | None:
-    """Epoch seconds of an RFC 3339 time, or of SSO's number of milliseconds; None for none.
+    """Epoch seconds of an RFC 3339 time, or of SSO's milliseconds; None if there is none.
 
     >>> epoch("2015-08-30T12:36:00Z"), epoch("2015-08-30 12:36:00.5+00:00")
     (1440938160.0, 1440938160.0)
@@ -2388,7 +2379,7 @@ def epoch(text: object) -> float | None:
 
     if not text:
         return None
-    try:  # fromisoformat knows all of this from Python 3.11 on only
+    try:  # before Python 3.11 fromisoformat reads less
         if isinstance(text, (int, float)):
             return text / 1000
         day, clock, rest = str(text)[:10], str(text)[11:19], str(text)[19:]
@@ -2400,7 +2391,7 @@ def epoch(text: object) -> float | None:
 
 
 def token_in(path: str) -> str:
-    """The token in a file, which changes."""
+    """The token in a file, read anew each time."""
     try:
         return checked_key(f"the token in {path}", read_text_file(path).rstrip("\r\n"))
     except (OSError, ValueError) as error:
@@ -2408,17 +2399,17 @@ def token_in(path: str) -> str:
 
 
 # --- 11. The client ----------------------------------------------------------
-# In: an operation's members. Out: what the service answered, as a plain dict. Here the sections
-# above come together, for one region and one set of credentials.
+# In: an operation's members. Out: the service's answer, as a plain dict. A client joins the
+# sections above for one region and one set of credentials.
 
 
 class RuntimeClient:
     """A client of SageMaker Runtime in one region. Thread-safe; a context manager.
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
-    certificates, or False, which is unsafe. With `retry_sent=False` a request that was sent and
-    got no answer, so that it may have been accepted, is not sent again. Raises
-    ConfigurationError, CredentialsError. Opens no connection.
+    certificates, or False, which is unsafe. With `retry_sent=False` a request that got no answer,
+    but may have been accepted, is not sent again. To make a client opens no connection. Raises
+    ConfigurationError, CredentialsError.
     """
 
     exceptions = sys.modules[__name__]  # has the error classes, as boto3's client.exceptions
@@ -2520,22 +2511,20 @@ def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str
     """A Lambda function's handler: the event is the members; returns what the operation does.
 
     Body is base64 if it is a string, and is sent as JSON if it is an object or an array. Region,
-    credentials and all else come from the function's environment. The call ends with an error a
-    second before the function's time is over; half-way, if less than two are left.
+    credentials and the rest come from the function's environment. The call raises a second
+    before the function's time is over, or half-way if less than two seconds are left.
     """
-    members, timeout = members_in(event), None
+    client, timeout = lambda_client(), None
     if hasattr(context, "get_remaining_time_in_millis"):
         left = context.get_remaining_time_in_millis() / 1000
         timeout = max(left - 1.0, left / 2, 0.001)
-    return lambda_client().invoke_endpoint_async(timeout=timeout, **members)
+    return client._sender.send(client._invocation(members_in(event), timeout))
 
 
 def members_in(document: object) -> dict[str, Any]:
-    """The members in what was JSON. Body is base64 if it is a string, else JSON to be sent."""
+    """The members in a JSON document. Body is base64 if it is a string, else sent as JSON."""
     if not isinstance(document, dict):
         raise ParamValidationError("the members are not a JSON object of names and values")
-    if "timeout" in document:
-        raise ParamValidationError("timeout: is not a member of the operation")
     members = dict(document)
     body = members.get("Body")
     if isinstance(body, str):
@@ -2566,12 +2555,12 @@ def from_base64(text: str) -> bytes:
 __all__ += ["Client", "Result", "Outcome"]
 
 # --- 12. Input and result ----------------------------------------------------
-# In: bytes for a model, and what invoke_endpoint_async returned. Out: where the bytes are in S3,
-# and what the model wrote. S3 does not tell when a result is there, so wait looks again and again,
-# with growing pauses and one deadline. A download that breaks off resumes.
+# In: an input for the model, and later what invoke_endpoint_async returned. Out: the input's
+# location in S3, and what the model wrote. S3 does not say when an object appears, so wait asks
+# again with growing pauses, until one deadline. A broken download resumes.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
 
-WAIT_SECONDS = 900.0  # what a model may take when the request does not say more
+WAIT_SECONDS = 900.0  # a model's limit, unless the request sets more
 CONCURRENCY = 16
 
 
@@ -2586,9 +2575,9 @@ class Client(RuntimeClient):
         """Put an input into S3 and return its location, which is for InputLocation.
 
         `data` is bytes, a file's path, or a seekable binary file, sent from where it stands; a
-        file is read twice and never held in memory. What was at the location is replaced. Use it
-        for all that is larger than Body's 128,000 bytes. ServerSideEncryption ("AES256",
-        "aws:kms", "aws:kms:dsse") and the key are for buckets whose policy asks for them. Raises
+        file is read twice and never held in memory. An object at the location is replaced. Use it
+        for inputs larger than Body's 128,000 bytes. ServerSideEncryption ("AES256", "aws:kms",
+        "aws:kms:dsse") and SSEKMSKeyId are for buckets whose policy asks for them. Raises
         ParamValidationError, CredentialsError, TransportError, ClientError, OSError.
         """
         from base64 import b64encode
@@ -2597,7 +2586,7 @@ class Client(RuntimeClient):
 
         parse_location(location)
         members = {"EndpointName": "x", "InputLocation": location, "ContentType": ContentType}
-        serialize(members, "")  # raises for what no request may have
+        serialize(members, "")  # raises for characters that cannot be sent
         if not is_visible(f"{ServerSideEncryption}{SSEKMSKeyId}"):
             raise ParamValidationError("ServerSideEncryption, SSEKMSKeyId: use visible ASCII only")
         with input_file(data) as file:
@@ -2618,11 +2607,11 @@ class Client(RuntimeClient):
         return location
 
     def poll(self, accepted: Mapping[str, Any]) -> Result | None:
-        """Look once for the result of what invoke_endpoint_async returned; None: not there yet.
+        """Look once for the result of an answer of invoke_endpoint_async; None: not there yet.
 
-        Raises InferenceError when the model failed, ClientError with a hint when S3 does not tell,
-        TransportError when S3 breaks off again and again, ParamValidationError for an answer
-        without OutputLocation. A result that is there counts even when a failure is there too.
+        Raises InferenceError when the model failed, ClientError with a hint when S3 answers 403,
+        TransportError when downloads keep breaking, ParamValidationError for an answer without
+        OutputLocation. If there are both a result and a failure, the result counts.
         """
         return self._look(locations_in(accepted), Download(None), NEVER)
 
@@ -2630,13 +2619,13 @@ class Client(RuntimeClient):
         self, accepted: Mapping[str, Any], *, timeout: float = WAIT_SECONDS,
         file: str | os.PathLike[str] | BinaryIO | None = None,
     ) -> Result:  # fmt: skip
-        """The result, once it is there; `timeout` is in seconds.
+        """The result, as soon as it is there; `timeout` is in seconds.
 
-        With `file` the body goes there: to a path, where it appears at once and complete, or to a
-        binary file from where it stands. Raises InferenceError when the model failed,
-        ResultTimeout when there is nothing at the end; the ClientError instead when all that S3
-        said was 403, and TransportError when a result had begun to come. While S3 cannot be
-        reached the wait goes on; what waiting cannot mend is raised at once.
+        With `file` the body goes there: to a path, where it appears atomically once complete, or
+        to a binary file from where it stands. Raises InferenceError when the model failed, and
+        ResultTimeout after `timeout`; instead of that, ClientError when S3 answered only 403, and
+        TransportError when a download had begun. While S3 cannot be reached, the wait continues.
+        Errors that waiting cannot fix are raised at once.
         """
         timeout, places = checked_seconds("timeout", timeout), locations_in(accepted)
         with Download(file) as download:
@@ -2645,13 +2634,13 @@ class Client(RuntimeClient):
     def invoke_many(
         self, requests: Iterable[Mapping[str, Any]], *, concurrency: int = CONCURRENCY
     ) -> Iterator[Outcome]:
-        """Enqueue one inference for each mapping of members; one Outcome each, as they come.
+        """Enqueue one inference for each mapping of members; yield an Outcome as each ends.
 
-        `requests` is read where the outcomes are, between two of them, at most 2 x `concurrency`
-        (1 to 1000) ahead: one that is long in coming holds up the outcomes, and none may wait for
-        an outcome. A request that the service throttles is tried up to 20 times, after pauses that
-        grow. Leaving the loop waits for what is on its way and drops its outcomes. An exception in
-        `requests` comes after all outcomes. Raises ParamValidationError.
+        `requests` is read in the caller's thread, between two outcomes, at most 2 x `concurrency`
+        (1 to 1000) ahead. So a slow iterator delays outcomes, and it must not wait for one. A
+        throttled request is tried up to 20 times, with growing pauses. Leaving the loop waits for
+        the requests under way and drops their outcomes. An exception of `requests` is raised after
+        all outcomes. Raises ParamValidationError.
         """
         if type(concurrency) is not int or not 1 <= concurrency <= 1000:
             raise ParamValidationError(f"concurrency: {concurrency!r} is not within 1 to 1000")
@@ -2661,7 +2650,7 @@ class Client(RuntimeClient):
         self, method: str, location: str, headers: Headers, body: Any = b"",
         payload_hash: str = EMPTY_HASH, **options: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """What S3 answers, asked in the region where the bucket is."""
+        """S3's answer, asked for in the bucket's region."""
         bucket, key = parse_location(location)
         asked: list[str] = []
         while True:
@@ -2679,17 +2668,16 @@ class Client(RuntimeClient):
             )  # fmt: skip
             try:
                 return self._sender.send(call)
-            except ClientError as error:  # which may say that the bucket is in another region
+            except ClientError as error:  # which may name the bucket's region
                 elsewhere = error.metadata["HTTPHeaders"].get("x-amz-bucket-region")
                 elsewhere = elsewhere or error.response["Error"].get("Region") or region
-                is_region = LABEL.issuperset(elsewhere) and len(elsewhere) < 64
-                if error.status not in (301, 307, 400) or elsewhere in asked or not is_region:
+                if error.status not in (301, 307, 400) or elsewhere in asked:
                     raise
-            self._bucket_regions[bucket] = elsewhere
+            self._bucket_regions[bucket] = check_region(elsewhere, f"the region of {bucket}")
 
     def _fetch(self, location: str, download: Download, deadline: float) -> ClientError | None:
-        """Download an object, in as many answers as it takes; S3's words if it is not there."""
-        broken = 0  # answers in a row that brought next to nothing
+        """Download an object, resuming as needed; returns S3's error if it is not there."""
+        broken = 0  # answers in a row that brought less than 1 MiB
         while True:
             had, etag = download.count, download.metadata["HTTPHeaders"].get("etag", "")
             wanted = (("Range", f"bytes={had}-"), ("If-Match", etag)) if had else ()
@@ -2707,7 +2695,7 @@ class Client(RuntimeClient):
                 return None
             broken = 0 if download.count - had >= MAX_BODY_BYTES else broken + 1
             if broken == self.max_attempts:
-                text = f"{location}: broke off again and again, at byte {had}; try later"
+                text = f"{location}: the download keeps breaking, now at byte {had}; try later"
                 raise TransportError(text, kind="closed")
             self._sender.sleep(backoff("transient", broken, self._sender.random()))
 
@@ -2722,19 +2710,19 @@ class Client(RuntimeClient):
             unseen = self._fetch(failure, reason, deadline)
             if reason.complete:
                 body, kind, *_ = reason.result(failure)
-                text = body[:1000].decode("utf-8", "replace").strip() or "without a word"
+                text = body[:1000].decode("utf-8", "replace").strip() or "no reason given"
                 text = "".join(c if c.isprintable() else " " for c in text)
                 evidence = {"location": failure, "body": body, "content_type": kind}
                 raise InferenceError(f"the inference failed: {text} ({failure})", **evidence)
             absence = absence if absence and absence.status == 403 else unseen
         if absence and absence.status == 403:
             needed = "s3:ListBucket on the bucket, and s3:GetObject on its objects"
-            absence.hint = f"allow {needed}; without the former S3 says 403 instead of 404"
+            absence.hint = f"allow {needed}; without the first, S3 says 403 instead of 404"
             raise absence
         return None
 
     def _wait(self, places: tuple[str, str], download: Download, timeout: float) -> Result:
-        """Look, and look again, less and less often."""
+        """Look until there is a result, with growing pauses."""
         started = self._sender.monotonic()
         trouble: ClientError | TransportError | None = None
         while True:
@@ -2749,25 +2737,25 @@ class Client(RuntimeClient):
                 if not trouble and (log := logger()):
                     log.warning("still waiting for %s: %s", places[0], error)
                 if trouble is None or isinstance(error, ClientError):
-                    trouble = error  # the last look may be cut short: what S3 said counts for more
+                    trouble = error  # S3's answer says more than a last look that was cut short
             waited = self._sender.monotonic() - started
             left = timeout - 0.1 - waited  # which leaves a moment for the last look
             if left <= 0:
                 break
-            # A result is seen at most 1.5 s and 12 % of its time too late, at most 30 s.
+            # A result is seen at most 1.5 s + 12 % of its time late, and never more than 30 s.
             pause = min(1.5 + 0.12 * waited, 30.0) * (0.9 + 0.1 * self._sender.random())
             self._sender.sleep(min(pause, left))
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
             raise trouble
         why = f"the last look failed: {trouble}" if trouble else "queued, or still running"
-        unseen = "a failure cannot be seen: the endpoint has no S3FailurePath"
+        unseen = "a failure would not show: the endpoint has no S3FailurePath"
         advice = "wait longer, or look again later" if places[1] else unseen
         text = f"nothing at {places[0]} after {waited:.1f} s: {why}; {advice}"
         raise ResultTimeout(text, location=places[0], waited=waited) from trouble
 
 
 def input_file(data: Any) -> Any:
-    """A context manager for the binary file that `data` is, names or has the bytes of."""
+    """A context manager for a binary file: `data` itself, its bytes, or the path that it is."""
     from contextlib import nullcontext
 
     if isinstance(data, (bytes, bytearray, memoryview)):
@@ -2776,19 +2764,16 @@ def input_file(data: Any) -> Any:
         return open(data, "rb")
     if hasattr(data, "seekable") and data.seekable() and isinstance(data.read(0), bytes):
         return nullcontext(data)
-    right = "bytes, the path of a file, nor a file opened with 'rb'; save what comes from a pipe"
+    right = "bytes, a file's path, nor a file opened with 'rb'; save a pipe's data to a file"
     raise ParamValidationError(f"data: {str(data)[:80]!r} is neither {right}")
 
 
 class BoundedReader(io.RawIOBase):
-    """The `left` bytes of a file from `start` on, of more if it has grown; the file stays open."""
+    """`left` bytes of a file from `start` on, though it may have grown; the file stays open."""
 
     def __init__(self, file: BinaryIO, start: int, left: int) -> None:
         self.file, self.left = file, left
         file.seek(start)
-
-    def readable(self) -> bool:
-        return True
 
     def readinto(self, buffer: Any) -> int:
         piece = self.file.read(min(len(buffer), self.left))
@@ -2798,21 +2783,21 @@ class BoundedReader(io.RawIOBase):
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether S3 says that the object is not there, or with 403 that it does not tell."""
+    """Whether S3 says that the object is not there, or does not say it (403)."""
     if error.status == 403:
         return error.code == "AccessDenied" and denied_action(error) in ("", "s3:ListBucket")
     return error.status == 404 and error.code != "NoSuchBucket"
 
 
 def denied_action(error: ClientError) -> str:
-    """The action that the caller may not perform, such as kms:Decrypt, if S3 names it; else ""."""
+    """The action that the caller may not perform, such as kms:Decrypt; "" if S3 names none."""
     return error.message.partition("not authorized to perform: ")[2].partition(" ")[0]
 
 
 def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
-    """OutputLocation and FailureLocation, checked; the latter is "" when there is none."""
+    """OutputLocation and FailureLocation, checked; the second is "" if there is none."""
     if not hasattr(accepted, "get") or accepted.get("Error"):
-        raise ParamValidationError("only answers of invoke_endpoint_async have results")
+        raise ParamValidationError("this is not an answer of invoke_endpoint_async")
     output, failure = accepted.get("OutputLocation"), accepted.get("FailureLocation") or ""
     if not output:
         advice = "give the endpoint's AsyncInferenceConfig an S3OutputPath, or see its SNS topic"
@@ -2839,10 +2824,10 @@ class Result(namedtuple("Result", "body content_type location metadata")):
 
 
 class Download(io.RawIOBase):
-    """An object of S3 on its way to memory, to a binary file, or to a path.
+    """A download from S3 into memory, a binary file, or a path.
 
-    The transport writes to it. What goes to a path is in a file beside it until all is there;
-    `close` leaves no such file behind. Raises ParamValidationError, OSError.
+    The transport writes to it. For a path, the bytes go to a file beside it until all are there;
+    `close` removes that file. Raises ParamValidationError, OSError.
     """
 
     count, begun, complete = 0, False, False
@@ -2859,7 +2844,7 @@ class Download(io.RawIOBase):
                     raise ValueError(f"{path!r} is not a file")
                 self.part = f"{path}.{os.urandom(8).hex()}.part"
                 self.file, self.path = open(self.part, "xb"), path  # noqa: SIM115
-                if os.path.exists(path):  # its readers may read the new content, no others
+                if os.path.exists(path):  # keep its permissions
                     os.chmod(self.part, os.stat(path).st_mode & 0o777)
             self.file.write(b"")
         except (AttributeError, TypeError, ValueError, OSError) as error:
@@ -2873,7 +2858,7 @@ class Download(io.RawIOBase):
         self.count += len(data)
 
     def take(self, answer: dict[str, Any], had: int) -> None:
-        """Note what came with the bytes, which were asked for from the byte `had` on."""
+        """Note the answer to a request for the bytes from `had` on."""
         if not had:
             self.metadata = answer["ResponseMetadata"]
         elif answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
@@ -2883,10 +2868,8 @@ class Download(io.RawIOBase):
         self.begun, self.complete = True, answer["Complete"]
 
     def result(self, location: str) -> Result:
-        """All is there."""
+        """The result, once complete; a path gets its file now."""
         if self.path:
-            self.file.flush()
-            os.fsync(self.file.fileno())
             self.file.close()
             os.replace(self.part, self.path)
         body = self.file.getvalue() if self.to_memory else b""
@@ -2903,16 +2886,16 @@ class Download(io.RawIOBase):
 
 
 # --- 13. Many ----------------------------------------------------------------
-# In: any iterable of requests. Out: one outcome for each, as they come. The loop that reads the
-# outcomes feeds a pool of threads with the requests, so that few are held at a time.
+# In: any iterable of requests. Out: one outcome for each, as they end. A pool of threads sends
+# them. Requests are read only as outcomes are taken, so that few are held at a time.
 
 THROTTLED_TRIES = 20  # of one request among many, whatever the quota says
 
 
 class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None, None])):
-    """What became of one request of many: `answer` or `error`, the other one is None.
+    """The outcome of one request: `answer` or `error`; the other is None.
 
-    `index` counts the requests from 0 in their order; `request` is the one that was given.
+    `index` counts the requests from 0, in their order; `request` is the one that was given.
     """
 
     __slots__ = ()
@@ -2926,14 +2909,14 @@ class Outcome(namedtuple("Outcome", "index request answer error", defaults=[None
 
 
 def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> Iterator[Outcome]:
-    """The outcomes of invoke_many, from a pool of threads; none is left behind."""
+    """The outcomes of invoke_many; no thread is left when it ends."""
     from concurrent.futures import ThreadPoolExecutor
     from queue import SimpleQueue
 
     pool, most = ThreadPoolExecutor(concurrency), 2 * concurrency
     done: SimpleQueue[Any] = SimpleQueue()
     under_way: dict[Any, tuple[int, Any]] = {}  # a future, and the request that it answers
-    left: list[bool] = []  # not empty once nobody reads outcomes any more
+    left: list[bool] = []  # not empty once the caller has left the loop
     failure: list[Exception] = []
     jobs = enumerate(requests)
 
@@ -2945,7 +2928,7 @@ def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> It
                 future.add_done_callback(done.put)
                 if len(under_way) == most or not done.empty():
                     break
-        except Exception as error:  # of the requests; it comes after all outcomes
+        except Exception as error:  # of the iterator; raised after all outcomes
             failure.append(error)
 
     try:
@@ -2954,7 +2937,7 @@ def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> It
             future = done.get()
             error = future.exception()
             if error and not isinstance(error, Exception):
-                raise error  # which ends a program, such as KeyboardInterrupt
+                raise error  # KeyboardInterrupt, for example
             yield Outcome(*under_way.pop(future), None if error else future.result(), error)
             feed()
     finally:
@@ -2965,7 +2948,7 @@ def outcomes_of(client: Client, requests: Iterator[Any], concurrency: int) -> It
 
 
 def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
-    """The answer to one request, which backs off by itself while the service throttles it."""
+    """The answer to one request; while it is throttled, it alone backs off."""
     if not hasattr(request, "keys"):
         raise ParamValidationError(f"expected a mapping, got {type(request).__name__}")
     call, sender, retry = client._invocation(request), client._sender, 0
@@ -2978,11 +2961,11 @@ def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
                 raise
             retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
             pause = backoff("throttle", retry, sender.random(), retry_after)
-            while pause > 0 and not left:  # in naps: the loop may be left
+            while pause > 0 and not left:  # in short naps, to notice when the loop is left
                 sender.sleep(min(pause, 0.5))
                 pause -= 0.5
             if left:
-                raise  # nobody reads this outcome any more
+                raise  # this outcome is dropped
         retry += 1
 
 
@@ -2990,18 +2973,28 @@ def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
 __all__ += ["main"]
 
 # --- 14. Command line --------------------------------------------------------
-# In: the AWS CLI's flags under the AWS CLI's names. Out: what it prints, on stdout; all else on
+# In: the AWS CLI's flags, under its names. Out: what it prints, on stdout; everything else on
 # stderr; and its exit status. https://docs.aws.amazon.com/cli/latest/reference/sagemaker-runtime/
 
 EXIT_STATUS: tuple[tuple[type[BaseException], int], ...] = (
-    # the AWS CLI's, version 2, and two of our own; the first class that fits
+    # those of AWS CLI v2, and 3 and 4; the first class that fits
     (ParamValidationError, 252), (ConfigurationError, 253), (CredentialsError, 253),
     (ClientError, 254), (InferenceError, 3), (ResultTimeout, 4), (KeyboardInterrupt, 130),
     (Exception, 255),
 )  # fmt: skip
 EXAMPLE_CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 EXAMPLE_TIME = 1440938160.0  # 20150830T123600Z, the date of AWS's published examples
-TOKEN_HEADER = frozenset(("x-amz-security-token",))
+HIDDEN_IN_EXPLAIN = {
+    # header: the shell's variable that stands for its value
+    "x-amz-security-token": "$AWS_SESSION_TOKEN",
+    "x-amzn-sagemaker-custom-attributes": "$CUSTOM_ATTRIBUTES",
+}
+UNSIGNED = {
+    # header: why it is not signed; User-Agent's reason is that of all others, too
+    "authorization": "it carries the signature",
+    "content-length": "when it is 0, some proxies drop it and some add it",
+    "user-agent": "proxies and HTTP libraries may add, change or drop it",
+}
 ANSWER_MEMBERS = ("OutputLocation", "FailureLocation", "InferenceId")
 
 
@@ -3022,7 +3015,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as end:  # argparse's --help, or its complaint
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
-        if not isinstance(error, BrokenPipeError):  # the reader of our output has gone
+        if not isinstance(error, BrokenPipeError):  # nobody reads our output any more
             print(f"smasync: {str(error) or 'interrupted'}", file=sys.stderr)
         if isinstance(error, ClientError) and error.hint:
             print(f"smasync: {error.hint}", file=sys.stderr)
@@ -3032,7 +3025,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # as above, or the disk is full
         if not isinstance(error, BrokenPipeError):
             print(f"smasync: {error}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would say so at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python reports it again as it ends
         status = 255
     return status
 
@@ -3047,7 +3040,7 @@ def _parser() -> ArgumentParser:
     for name, run, arguments, text in COMMANDS:
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(run=run, query=None)
-        for member in INVOKE_ENDPOINT_ASYNC if "--query" in arguments else ():
+        for member in INVOKE_ENDPOINT_ASYNC if "--cli-binary" in arguments else ():
             words = re.findall("S3|TTL|[A-Z][a-z]+", member.name)
             flag, kind = "-".join(words).lower(), int if member.type == "integer" else str
             names = {"dest": member.name, "metavar": kind.__name__}
@@ -3062,7 +3055,7 @@ SWITCH: dict[str, Any] = {"action": "store_true"}
 EVERYWHERE = """--region --profile --endpoint-url --output --ca-bundle --no-verify-ssl
     --cli-read-timeout --cli-connect-timeout --debug"""
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    # what argparse has to know of it
+    # argument: its options for argparse
     "--endpoint-url": {"help": "SageMaker Runtime's; for wait and put-input, S3's"},
     "--output": {"choices": ("json", "text"), "default": "json"},
     "--no-verify-ssl": SWITCH, "--debug": SWITCH, "--quiet": SWITCH,
@@ -3071,18 +3064,18 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "--cli-binary-format": {"choices": ("base64", "raw-in-base64-out"), "default": "base64"},
     "--cli-input-json": {"help": "the members; for wait, what invoke-endpoint-async printed"},
     "--query": {"choices": ANSWER_MEMBERS},
-    "--wait": {"dest": "timeout", "help": "go on to the result, for so long", **SECONDS},
+    "--wait": {"dest": "timeout", "help": "then wait this long for the result", **SECONDS},
     "--output-file": {"help": "where the result goes; stdout otherwise"},
-    "--example": {"help": "AWS's example keys and date; no account", **SWITCH},
+    "--example": {"help": "use AWS's example keys and date; no account", **SWITCH},
     "--output-location": {"dest": "OutputLocation", "metavar": "s3://bucket/key"},
     "--failure-location": {"dest": "FailureLocation", "metavar": "s3://bucket/key"},
     "--timeout": {"default": WAIT_SECONDS, **SECONDS},
     "file": {"type": os.path.expanduser}, "location": {"help": "s3://bucket/key"},
     "--sse": {"help": "AES256, aws:kms or aws:kms:dsse"},
     "manifest": {"help": "one JSON object of members a line"},
-    "--results": {"required": True, "help": "a file; what has a line in it is not sent again"},
+    "--results": {"required": True, "help": "a file; lines with a result in it are skipped"},
     "--concurrency": {"type": int, "default": CONCURRENCY},
-    "--retry-failed": {"help": "also send again what failed", **SWITCH},
+    "--retry-failed": {"help": "send lines that failed again", **SWITCH},
 }  # fmt: skip
 
 
@@ -3090,9 +3083,9 @@ def _run_invoke(options: Namespace) -> None:
     waits = options.timeout is not None
     timeout = checked_seconds("--wait", options.timeout) if waits else 0.0
     if options.output_file and not waits:
-        raise ParamValidationError("--output-file: is for the result, and needs --wait")
+        raise ParamValidationError("--output-file is for the result; add --wait SECONDS")
     with _client(options, waiting()) as client, Download(options.output_file) as download:
-        answer = client.invoke_endpoint_async(**_members(options))
+        answer = client._sender.send(client._invocation(_members(options)))
         del answer["ResponseMetadata"]
         print(_formatted(answer, options), file=sys.stderr if waits else sys.stdout)
         if waits:
@@ -3106,7 +3099,7 @@ def _run_wait(options: Namespace) -> None:
 
 
 def print_result(result: Result) -> None:
-    """The bytes of a result on stdout; their text where that takes no bytes, as in a notebook."""
+    """Print a result's bytes, or its text where stdout takes no bytes, as in a notebook."""
     if hasattr(sys.stdout, "buffer"):
         sys.stdout.flush()
         sys.stdout.buffer.write(result.body)
@@ -3115,16 +3108,14 @@ def print_result(result: Result) -> None:
 
 
 def waiting() -> Callable[[float], None]:
-    """time.sleep, but on a terminal stderr says meanwhile for how long the command has waited."""
+    """time.sleep; on a terminal, one that shows on stderr how long the command has waited."""
     started = time.monotonic()
 
     def sleep(seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            text = f"\rwaiting for {end - left - started:.0f} s"
-            print(text, end="", file=sys.stderr, flush=True)
-            time.sleep(min(left, 1.0))
-        print(f"\r{'':30}\r", end="", file=sys.stderr, flush=True)
+        text = f"waited {time.monotonic() - started:.0f} s; next look in {seconds:.0f} s"
+        print(text, end="\r", file=sys.stderr, flush=True)
+        time.sleep(seconds)
+        print(" " * len(text), end="\r", file=sys.stderr, flush=True)
 
     return sleep if sys.stderr.isatty() else time.sleep
 
@@ -3141,10 +3132,10 @@ def _run_explain(options: Namespace) -> None:
         no_files = {variable: os.devnull for variable, _ in SHARED_FILES.values()}
         keys, region = EXAMPLE_CREDENTIALS, options.region or "us-east-1"
         client = Client(region, credentials=keys, environ=no_files)
-        client._sender.user_agent = f"smasync/{__version__}"  # less what differs between machines
+        client._sender.user_agent = f"smasync/{__version__}"  # the same on every machine
         call = client._invocation(_members(options))
         call.invocation_id, call.credentials = "01234567-89ab-4cde-8f01-23456789abcd", keys
-        print(explanation(client._sender.signed(call, EXAMPLE_TIME)))
+        print(explanation(client._sender.signed(call, EXAMPLE_TIME), keys.secret_access_key))
         return
     with _client(options) as client:
         signed = client.explain(**_members(options))
@@ -3158,25 +3149,10 @@ def _run_explain(options: Namespace) -> None:
     print(f"\n{explanation(signed)}")
 
 
-COMMANDS: tuple[tuple[str, Callable[[Namespace], object], str, str], ...] = (
-    # name, function, arguments (with --query also the members), help
-    ("invoke-endpoint-async", _run_invoke,
-     "--cli-input-json --cli-binary-format --query --output-file --wait",
-     "enqueue one inference and print where its result will be"),
-    ("explain", _run_explain, "--cli-input-json --cli-binary-format --query --example",
-     "print every value of the signature of such a request; send nothing"),
-    ("wait", _run_wait,
-     "--output-location --failure-location --cli-input-json --timeout --output-file",
-     "wait for a result and print it"),
-    ("put-input", _run_put_input, "file location --content-type --sse --sse-kms-key-id",
-     "put a file into S3 and print its location"),
-)  # fmt: skip
-
-
 def _client(
     options: Namespace, sleep: Callable[[float], None] = time.sleep, s3_alone: bool = False
 ) -> Client:
-    """The client that the flags describe; --endpoint-url is of the service that a command asks."""
+    """The client for these flags; with `s3_alone`, --endpoint-url is S3's."""
     client = Client(
         options.region, profile_name=options.profile, sleep=sleep,
         endpoint_url=None if s3_alone else options.endpoint_url,
@@ -3190,7 +3166,7 @@ def _client(
 
 
 def _members(options: Namespace) -> dict[str, Any]:
-    """The members of --cli-input-json, and over them those of the command line."""
+    """The members of --cli-input-json, and those of the other flags, which win."""
     members = members_from_json(_parameter(options.cli_input_json or "{}"))
     for name in (*MEMBERS, *ANSWER_MEMBERS):
         value = getattr(options, name, None)
@@ -3208,11 +3184,11 @@ def members_from_json(text: str | bytes) -> dict[str, Any]:
     import json
 
     if len(text) > MAX_FILE_BYTES:
-        raise ParamValidationError(f"this is over {MAX_FILE_BYTES} bytes; put the input into S3")
+        raise ParamValidationError(f"over {MAX_FILE_BYTES} bytes of JSON; put the input into S3")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ParamValidationError(f"this is not JSON: {error}") from None
+        raise ParamValidationError(f"not JSON: {error}") from None
     return members_in(document)
 
 
@@ -3224,76 +3200,90 @@ def _parameter(text: str) -> str | bytes:
     try:
         with open(os.path.expanduser(path), "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if scheme == "fileb":
-            return content
-        has_utf_16_mark = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's files
-        return content.decode("utf-16" if has_utf_16_mark else "utf-8-sig")
+        return content if scheme == "fileb" else content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ParamValidationError(f"{text}: is not UTF-8 text; is fileb:// meant?") from None
+        advice = "save it as UTF-8, or use fileb:// for bytes"
+        raise ParamValidationError(f"{text}: not UTF-8; {advice}") from None
     except (OSError, ValueError) as error:
         raise ParamValidationError(f"{text}: cannot be read: {error}") from None
 
 
 def _formatted(answer: dict[str, Any], options: Namespace) -> str:
-    """The answer as --output and --query want it."""
+    """The answer in the form that --output and --query ask for."""
     import json
 
     if options.output == "json":
         return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
     names = [options.query] if options.query else sorted(answer)
-    texts = [str(answer.get(name)) for name in names]
-    return "\t".join("".join(c if c.isprintable() else "?" for c in text) for text in texts)
+    return "\t".join([str(answer.get(name)) for name in names])
 
 
-def explanation(signed: Signed) -> str:
-    """The values of one signature in the order in which they are computed, the token left out."""
-    _, _, scope, canonical_hash = signed.string_to_sign.split("\n")
-    request = signed.request
+def explanation(signed: Signed, secret: str = "") -> str:
+    """One signature as a lesson, with AWS's names for its steps and their parts.
+
+    With a `secret`, the example's, every value is shown; without, no key or sensitive member.
+    """
+    request, hidden = signed.request, frozenset(() if secret else HIDDEN_IN_EXPLAIN)
+    canonical = masked(signed.canonical_request, hidden).split("\n")
+    labels = ["HTTPMethod", "CanonicalUri", "CanonicalQueryString", "CanonicalHeaders"]
+    labels += [""] * (len(canonical) - 6) + ["SignedHeaders", "HashedPayload"]
+    names = [name for name, _ in request.headers if name.lower() not in canonical[-2].split(";")]
+    reasons = [UNSIGNED.get(name.lower(), UNSIGNED["user-agent"]) for name in names]
+    to_sign = signed.string_to_sign.split("\n")
+    parts = ("Algorithm", "RequestDateTime", "CredentialScope", "HashedCanonicalRequest")
     _, path, query = split_url(request.url)
-    lines = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in request.headers]
-    lines += ["", shown_body(request.body) or "<the body>"] if request.body else []
-    parts = (
-        ("Canonical request", masked(signed.canonical_request, TOKEN_HEADER)),
-        ("SHA-256 of the canonical request", canonical_hash),
-        ("Credential scope", scope),
-        ("String to sign", signed.string_to_sign),
-        ("Signature", signed.signature),
-        ("Request", masked("\n".join(lines), TOKEN_HEADER)),
-        ("The same with curl", curl_command(request)),
+    sent = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
+    sent += [f"{name}: {value}" for name, value in request.headers]
+    if request.body:
+        sent += ["", str(request.body)[2:-1] if secret else "<the body>"]
+    steps = (
+        ("1. Create a canonical request", labelled(labels, canonical)),
+        ("Not signed", labelled(names, reasons)),
+        ("2. Create a hash of the canonical request", to_sign[3]),
+        ("3. Create a string to sign", labelled(parts, to_sign)),
+        ("4. Derive a signing key", key_derivation(to_sign[2], secret)),
+        ("5. Calculate the signature: HMAC-SHA256(kSigning, string to sign)", signed.signature),
+        ("6. Add the signature to the request", masked("\n".join(sent), hidden)),
+        ("The same with curl", curl_command(request, hidden)),
     )
-    return "\n\n".join(f"--- {title}\n{text}" for title, text in parts)
+    return "\n\n".join(f"--- {title}\n{text}" for title, text in steps)
 
 
-def shown_body(body: RequestBody) -> str | None:
-    """The body when it is short text that a terminal can show."""
-    if not isinstance(body, bytes) or len(body) > 1024:
-        return None
-    text = body.decode("utf-8", "replace")
-    return text if text.replace("\n", "").isprintable() and "\ufffd" not in text else None
+def labelled(labels: Iterable[str], lines: Iterable[str]) -> str:
+    """Each line after its label."""
+    return "\n".join([f"{label:22} | {line}".rstrip() for label, line in zip(labels, lines)])
 
 
-def curl_command(request: Request) -> str:
-    """A shell command that sends the request; the token is the shell's $AWS_SESSION_TOKEN."""
+def key_derivation(scope: str, secret: str) -> str:
+    """The four rounds of the signing key, with their values if there is a secret."""
+    key, lines = f"AWS4{secret}".encode(), []
+    before = f'"AWS4{secret}"' if secret else '"AWS4" + secret access key'
+    for name, text in zip(("kDate", "kRegion", "kService", "kSigning"), scope.split("/")):
+        key = hmac_sha256(key, text)
+        lines.append(f'{name:8} = HMAC-SHA256({before}, "{text}")')
+        lines += [f"{'':8} = {key.hex()}"] if secret else []
+        before = name
+    return "\n".join(lines)
+
+
+def curl_command(request: Request, hidden: frozenset[str]) -> str:
+    """A shell command that sends the request; hidden values are the shell's variables."""
     from shlex import quote
 
     words = [f"curl -X {request.method} {quote(request.url)}"]
     for name, value in request.headers:
-        token = name.lower() in TOKEN_HEADER
-        header = f'"{name}: $AWS_SESSION_TOKEN"' if token else quote(f"{name}: {value}")
-        words.append(f"-H {header}")
-    if request.body:
-        text = shown_body(request.body)
-        words.append("--data-binary @BODY" if text is None else f"--data-raw {quote(text)}")
+        variable = HIDDEN_IN_EXPLAIN[name.lower()] if name.lower() in hidden else ""
+        words.append("-H " + (f'"{name}: {variable}"' if variable else quote(f"{name}: {value}")))
+    words += ["--data-binary @BODY"] if request.body else []
     return " \\\n  ".join(words)
 
 
 # --- 15. Bulk ----------------------------------------------------------------
-# In: a manifest, one JSON object of members a line. Out: a file with a result for each of them.
-# Started again, it sends what has no result. A line is known by its text, and the second line with
-# a text by being the second: lines may be added, moved, removed and corrected between two runs.
+# In: a manifest, one JSON object of members a line. Out: a file with a result for each line.
+# Started again, it sends the lines without a result. A line is identified by its text, and by its
+# number among equal lines: you can add, move, remove and correct lines between two runs.
 
-KEY_CODES = EXPIRED_CODES | {  # no line is to blame for keys that are refused
+KEY_CODES = EXPIRED_CODES | {  # the keys are refused: bulk stops, no line has failed
     "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
     "MissingAuthenticationToken", "MissingAuthenticationTokenException",
 }  # fmt: skip
@@ -3303,11 +3293,11 @@ def _run_bulk(options: Namespace) -> int:
     """Enqueue what has no result yet; 254 when a line failed, in this run or before."""
     for path in (options.manifest, options.results):
         if not os.path.isfile(path) and (path == options.manifest or os.path.exists(path)):
-            raise ParamValidationError(f"{path}: is not a file that can be read more than once")
+            raise ParamValidationError(f"{path}: not a file that can be read twice; save it first")
     with _client(options) as client, open(options.results, "a+b") as results:
         lock_file(results)
         bulk = _Bulk(options, results)
-        client._credentials.get()  # if there are none, no line is tried
+        client._credentials.get()  # without credentials, no line is tried
         bulk.run(client)
     print(_formatted(bulk.counts, options))
     if bulk.stopped and bulk.counts["Left"]:
@@ -3333,9 +3323,9 @@ class _Bulk:
         self.started = self.shown
 
     def run(self, client: Client) -> None:
-        """Send what has no result, and write the results down.
+        """Send the lines without a result, and write their results.
 
-        Ctrl-C waits for what is on its way; a second one ends the program.
+        Ctrl-C waits for the requests under way; a second one ends the program.
         """
         from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
         from threading import current_thread, main_thread
@@ -3344,8 +3334,8 @@ class _Bulk:
             self.stopped = self.stopped or KeyboardInterrupt()
             signal(SIGINT, SIG_DFL)
 
-        heeded = getsignal(SIGINT) is default_int_handler and current_thread() is main_thread()
-        if heeded:
+        ours = getsignal(SIGINT) is default_int_handler and current_thread() is main_thread()
+        if ours:
             signal(SIGINT, stop)
         try:
             concurrency = self.options.concurrency
@@ -3353,12 +3343,12 @@ class _Bulk:
                 self.record(self.under_way.pop(outcome.index), outcome.answer, outcome.error)
                 self.show_progress()
         finally:
-            if heeded:
+            if ours:
                 signal(SIGINT, default_int_handler)
         self.show_progress(is_last=True)
 
     def requests(self) -> Iterator[dict[str, Any]]:
-        """The members in each line that has no result, until there is a reason to stop."""
+        """The members of each line without a result, until there is a reason to stop."""
         index = 0
         for number, text, digest, copy in manifest_lines(self.options.manifest):
             if self.stopped:
@@ -3378,7 +3368,7 @@ class _Bulk:
             index += 1
 
     def record(self, entry: dict[str, Any], answer: dict[str, Any] | None, error: Any) -> None:
-        """Append the result of a line, at once, so that it outlives this process."""
+        """Append the result of a line at once; it outlives this process."""
         import json
 
         code = str(getattr(error, "code", ""))
@@ -3396,17 +3386,14 @@ class _Bulk:
         self.counts["Left"] -= 1
 
     def show_progress(self, is_last: bool = False) -> None:
-        """How far it is, on stderr, a few times a second on a terminal, else every few seconds."""
-        now, left, terminal = time.monotonic(), self.counts["Left"], sys.stderr.isatty()
-        early = not is_last and now - self.shown < (0.2 if terminal else 5.0)
-        if self.options.quiet or not self.to_do or early:
+        """Print the progress on stderr, every few seconds and at the end."""
+        now, left = time.monotonic(), self.counts["Left"]
+        if self.options.quiet or not self.to_do or not (is_last or now - self.shown >= 5.0):
             return
         self.shown, done = now, self.to_do - left
-        rate = max(done, 1) / max(now - self.started, 1e-9)
+        rate = done / max(now - self.started, 1e-9)
         text = f"{done} of {self.to_do}, {rate:.0f}/s, {self.counts['Failed']} failed"
-        text += f", {left / rate:.0f} s to go" if left else ""
-        line = f"\r{text:<60}" if terminal else text
-        print(line, end="" if terminal and not is_last else "\n", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str, int]]:
@@ -3418,10 +3405,10 @@ def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str, int]]:
         for number, line in enumerate(iter(lambda: file.readline(MAX_FILE_BYTES + 1), b""), 1):
             where = f"{path}, line {number}"
             if len(line) > MAX_FILE_BYTES:
-                raise ParamValidationError(f"{where}: is over {MAX_FILE_BYTES} bytes")
+                raise ParamValidationError(f"{where}: over {MAX_FILE_BYTES} bytes")
             if b"\0" in line:
-                raise ParamValidationError(f"{where}: is UTF-16, or no text; save it as UTF-8")
-            text = line.removeprefix(b"\xef\xbb\xbf").strip()  # the mark of UTF-8
+                raise ParamValidationError(f"{where}: not UTF-8; save the file as UTF-8")
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()  # UTF-8's byte-order mark
             if text:
                 digest = hashlib.sha256(text).hexdigest()[:32]
                 copies[digest] = copies.get(digest, 0) + 1
@@ -3429,7 +3416,7 @@ def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str, int]]:
 
 
 def known_results(file: BinaryIO) -> dict[tuple[str, int], bool]:
-    """Hash and copy of each line tried: whether it was accepted. Cuts off a torn last line."""
+    """For hash and copy of each line tried, whether it was accepted; cuts off a torn last line."""
     import json
 
     known: dict[tuple[str, int], bool] = {}
@@ -3441,7 +3428,7 @@ def known_results(file: BinaryIO) -> dict[tuple[str, int], bool]:
             known[str(entry["Hash"]), int(entry.get("Copy", 1))] = "Error" not in entry
         except (ValueError, KeyError, TypeError, RecursionError):
             if text.endswith(b"\n") or not first.startswith(text[: len(first)]):
-                wrong = f"line {count}: is nothing that bulk wrote; is it the right file?"
+                wrong = f"line {count}: not written by bulk; is it the right file?"
                 raise ParamValidationError(f"{file.name}, {wrong}") from None
             file.truncate(end)
             return known
@@ -3452,7 +3439,7 @@ def known_results(file: BinaryIO) -> dict[tuple[str, int], bool]:
 
 
 def lock_file(file: BinaryIO) -> None:
-    """Keep a second bulk from the results, where the system has locks that end with a process."""
+    """Lock the results against a second bulk, if the system can."""
     try:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
@@ -3460,12 +3447,23 @@ def lock_file(file: BinaryIO) -> None:
     except BlockingIOError:
         raise ParamValidationError(f"{file.name}: another bulk is writing to it") from None
     except (ImportError, OSError):
-        return  # not on this system, or not on this file system
+        return  # it has no such locks here
 
 
-COMMANDS += (
+COMMANDS: tuple[tuple[str, Callable[[Namespace], object], str, str], ...] = (
+    # name, function, arguments (with --cli-binary-format also the members), help
+    ("invoke-endpoint-async", _run_invoke,
+     "--cli-input-json --cli-binary-format --query --output-file --wait",
+     "enqueue one inference and print where its result will be"),
+    ("explain", _run_explain, "--cli-input-json --cli-binary-format --example",
+     "print every value of the signature of such a request; send nothing"),
+    ("wait", _run_wait,
+     "--output-location --failure-location --cli-input-json --timeout --output-file",
+     "wait for a result and print it"),
+    ("put-input", _run_put_input, "file location --content-type --sse --sse-kms-key-id",
+     "put a file into S3 and print its location"),
     ("bulk", _run_bulk, "manifest --results --concurrency --retry-failed --quiet",
-     "enqueue one inference for each line of a file; carries on where it stopped"),
+     "enqueue one inference for each line of a file; continues where it stopped"),
 )  # fmt: skip
 
 

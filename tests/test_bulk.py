@@ -92,7 +92,7 @@ def test_a_manifest_with_a_line_over_the_limit_is_refused_before_anything_is_sen
     try:
         status, out, err = desk.bulk()
         assert (status, out, desk.emulator.requests) == (252, b"", [])
-        assert "line 2: is over 1048576 bytes" in err
+        assert "line 2: over 1048576 bytes" in err
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
         tracemalloc.stop()
@@ -225,7 +225,7 @@ def test_failed_lines_are_sent_again_only_when_asked(desk):
 def test_a_manifest_in_utf_16_is_refused_whole(desk, encoding):
     desk.results_file.write_bytes(A_RESULT)
     desk.manifest.write_bytes((LINE.decode() * 3).replace("\n", "\r\n").encode(encoding))
-    failed(desk.bulk(), 252, r"manifest\.jsonl, line 1: is UTF-16.*save it as UTF-8")
+    failed(desk.bulk(), 252, r"manifest\.jsonl, line 1: not UTF-8; save the file as UTF-8")
     assert desk.results_file.read_bytes() == A_RESULT and not desk.emulator.requests
 
 
@@ -239,15 +239,15 @@ def test_results_that_bulk_did_not_write_are_refused_and_left_alone(desk, text):
     desk.manifest.write_bytes(LINE * 2)
     for results in (text, A_RESULT + text):
         desk.results_file.write_bytes(results)
-        failed(desk.bulk(), 252, r"results\.jsonl, line [12]: is nothing that bulk wrote")
+        failed(desk.bulk(), 252, r"results\.jsonl, line [12]: not written by bulk")
         assert desk.results_file.read_bytes() == results and not desk.emulator.requests
 
 
 CANNOT = {  # arguments, environment, exit status, what is said; nothing is sent
-    "no manifest": (("bulk", "missing", "--results", "r"), {}, 252, "missing: is not a file"),
-    "a folder of results": ((*BULK[:3], "."), {}, 252, r"\.: is not a file"),
+    "no manifest": (("bulk", "missing", "--results", "r"), {}, 252, "missing: not a file"),
+    "a folder of results": ((*BULK[:3], "."), {}, 252, r"\.: not a file"),
     "no folder": ((*BULK[:3], "missing/r"), {}, 255, "missing/r"),
-    "its own results": ((*BULK[:3], "manifest.jsonl"), {}, 252, "is nothing that bulk wrote"),
+    "its own results": ((*BULK[:3], "manifest.jsonl"), {}, 252, "not written by bulk"),
     "concurrency 0": ((*BULK, "--concurrency", "0"), {}, 252, "concurrency: 0 "),
     "no credentials": (BULK, NO_KEYS, 253, "no credentials"),
 }
@@ -286,16 +286,11 @@ def test_a_long_run_says_every_few_seconds_how_far_it_is(desk):
 
 if os.name == "posix":
 
-    def test_on_a_terminal_one_line_says_how_far_it_is_unless_it_is_to_be_quiet(desk):
-        desk.emulator.fail_every(lambda received: time.sleep(0.25))
+    def test_on_a_terminal_it_says_how_far_it_is_unless_it_is_to_be_quiet(desk):
         desk.manifest.write_bytes(LINE * 3)
         done = desk.on_terminal(*BULK, *ONE_BY_ONE)
         assert done[:2] == (0, counts(3, 0, 0))
-        nothing, *lines = done.err.rstrip("\n").split("\r")
-        assert nothing == "" and len(lines) >= 2 and done.err.count("\n") == 1
-        for line in lines:
-            assert re.fullmatch(rf"{PROGRESS}(, [0-9]+ s to go)? *", line) and len(line) < 80, line
-        assert lines[0].startswith("1 of 3") and lines[-1].startswith("3 of 3")
+        assert re.fullmatch(rf"{PROGRESS}\r?\n", done.err) and done.err.startswith("3 of 3")
         desk.results_file.unlink()
         assert desk.on_terminal(*BULK, "--quiet") == (0, counts(3, 0, 0), "")
 

@@ -385,10 +385,10 @@ def test_a_body_in_json_is_base64_or_json_to_be_sent(body, sent):
             smasync.members_in(document)
 
 
-@pytest.mark.parametrize("document", [None, [CALL], {**CALL, "timeout": 5}], ids=str)
+@pytest.mark.parametrize("document", [None, [CALL], "CALL"], ids=str)
 def test_what_is_not_the_members_is_an_error(document):
     assert smasync.members_in(CALL) == CALL
-    with pytest.raises(ParamValidationError, match="not a JSON object|is not a member"):
+    with pytest.raises(ParamValidationError, match="not a JSON object"):
         smasync.members_in(document)
 
 

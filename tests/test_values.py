@@ -93,8 +93,8 @@ WRONG = {"line feed": "\n", "carriage return": "\r\n", "space": " ", "tab": "\t"
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 @pytest.mark.parametrize("name", ["access_key_id", "secret_access_key", "session_token"])
 def test_what_cannot_be_a_key_is_refused_and_not_quoted(name, wrong):
-    for text, position in ((f"hunter2{wrong}", 7), (f"{wrong}hunter2", 0), (f"hun{wrong}ter2", 3)):
-        with pytest.raises(CredentialsError, match=f"{name}: .*position {position} of") as raised:
+    for text in (f"hunter2{wrong}", f"{wrong}hunter2", f"hun{wrong}ter2"):
+        with pytest.raises(CredentialsError, match=f"{name} has a character") as raised:
             Credentials(**{**fields(KEYS), name: text})
         assert "hun" not in str(raised.value)
 

@@ -307,7 +307,7 @@ DIFFERENT: dict[str, tuple[Row, dict[str, tuple[Any, Any]]]] = {
         {MESSAGE: ('<html lang="en">x', "Bad Gateway")},
     ),
     "white space around text": (refusal(400, b" text\n"), {MESSAGE: (" text\n", "text")}),
-    "long text": (refusal(400, LONG), {MESSAGE: ("m" * 5000, "m" * 4096 + "… (5000 bytes)")}),
+    "long text": (refusal(400, LONG), {MESSAGE: ("m" * 5000, "m" * 4096)}),
     "byte order mark": (
         refusal(400, b'\xef\xbb\xbf{"message": "words"}'),
         {MESSAGE: ('\ufeff{"message": "words"}', "words")},
@@ -376,7 +376,7 @@ CRASHES: dict[str, tuple[Row, str, Any]] = {
     "list in a 202": ((202, (OUTPUT,), b"[1]"), "AttributeError", None),
     "code that is a list": (refusal(400, {"code": ["C"], **M}), "TypeError", ("400", "words")),
     "__type that is a number": (refusal(400, {"__type": 42, **M}), "TypeError", ("42", "words")),
-    "deep": (refusal(400, b"[" * 100_000), "RecursionError", ("400", "[" * 4096 + "… (100000 bytes)")),
+    "deep": (refusal(400, b"[" * 100_000), "RecursionError", ("400", "[" * 4096)),
     "deep in a 202": ((202, (OUTPUT,), b"[" * 100_000), "RecursionError", None),
     "not UTF-8": (refusal(400, b"\xff"), "UnicodeDecodeError", ("400", "\ufffd")),
     "not UTF-8 in a 202": ((202, (OUTPUT,), b"\xff"), "UnicodeDecodeError", None),
