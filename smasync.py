@@ -872,7 +872,7 @@ def error_message(response: Response, body: dict[str, Any] | None) -> str:
     if body is not None:
         spellings = [key for key in sorted(body) if key.lower() == "message"]
         found = body[spellings[-1]] if spellings else None  # "message" before "Message"
-        return "" if found is None else str(found)
+        return str(found) if isinstance(found, (str, int, float)) else ""
     text = response.body.decode("utf-8", "replace").strip()
     is_page = text[:9].lower().startswith(("<html", "<!doctype"))
     if response.status >= 500 and (is_page or not text):
@@ -1997,9 +1997,12 @@ def resolve_credentials(
     With `profile_name` the environment's keys are not used. The region is for STS.
     """
     settings = Settings(environ, profile=profile_name or None, region=region_name)
-    if transport is None:
-        transport = UrllibTransport(ca_bundle=settings.get("ca_bundle"), environ=settings.environ)
-    return CredentialChain(settings, Sender(transport, settings, clock or system_clock)).get()
+    own = UrllibTransport(ca_bundle=settings.get("ca_bundle"), environ=settings.environ)
+    try:
+        sender = Sender(transport or own, settings, clock or system_clock)
+        return CredentialChain(settings, sender).get()
+    finally:
+        own.close()
 
 
 class CredentialChain:
@@ -3320,7 +3323,6 @@ class _Bulk:
         found = Counter(self.known.get((digest, copy)) for *_, digest, copy in lines)
         self.counts = {"Accepted": found[True], "Failed": found[False], "Left": found[None]}
         self.to_do, self.shown = found[None], time.monotonic()
-        self.started = self.shown
 
     def run(self, client: Client) -> None:
         """Send the lines without a result, and write their results.
@@ -3390,9 +3392,8 @@ class _Bulk:
         now, left = time.monotonic(), self.counts["Left"]
         if self.options.quiet or not self.to_do or not (is_last or now - self.shown >= 5.0):
             return
-        self.shown, done = now, self.to_do - left
-        rate = done / max(now - self.started, 1e-9)
-        text = f"{done} of {self.to_do}, {rate:.0f}/s, {self.counts['Failed']} failed"
+        self.shown, failed = now, self.counts["Failed"]
+        text = f"{self.to_do - left} of {self.to_do}, {failed} failed"
         print(text, file=sys.stderr, flush=True)
 
 
