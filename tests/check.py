@@ -48,7 +48,7 @@ class Wrong(Exception):
     """What the student has to know about a step that is wrong."""
 
 
-def compare(what, expected, got, labels):
+def compare(what, expected, got, labels, sides=("expected:", "yours:   ")):
     """Raises Wrong with the first line in which two texts differ; `labels` names the lines."""
     if type(got) is not type(expected):
         kinds = f"{type(got).__name__}, not {type(expected).__name__}"
@@ -58,8 +58,8 @@ def compare(what, expected, got, labels):
         if wanted != given:
             label = labels[number - 1] if number <= len(labels) else f"after {labels[-1]}"
             raise Wrong(
-                f"{what} differs in line {number}, {label}\n"
-                f"  expected: {shown(wanted)}\n  yours:    {shown(given)}"
+                f"{what}\n  line {number}, {label}\n"
+                f"    {sides[0]} {shown(wanted)}\n    {sides[1]} {shown(given)}"
             )
 
 
@@ -74,7 +74,7 @@ def shown(line):
 
 
 def shortened(text):
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return text if len(text) <= 160 else f"{text[:160]}…"
 
 
 def labels_of(canonical):
@@ -218,7 +218,7 @@ def step_2(student):
 
 
 def check_headers(student, headers, expected, when=""):
-    what, got = call(student, "canonical_headers", headers)
+    what, got = call(student, "canonical_headers", [*headers])
     if not isinstance(got, tuple) or len(got) != 2:
         raise Wrong(f"{what} returned {shortened(repr(got))}, not a tuple (lines, names)")
     compare(f"lines of {what}{when}", expected[0], got[0], ["CanonicalHeaders"] * 9)
@@ -299,39 +299,66 @@ HASH_HEADER = "X-Amz-Content-Sha256"
 
 
 def step_5(student):
-    """Each of AWS's vectors in header form: the canonical request, then Authorization."""
+    """Each of AWS's vectors in header form, and a request as S3 wants it."""
     for case in vectors.CASES:
-        try:
-            check_case(student, case)
-        except Wrong as wrong:
-            raise Wrong(f"AWS's vector {case.name}: {wrong}") from None
+        with told_about(f"AWS's vector {case.name}"):
+            check_vector(student, case)
+    with told_about("a request to S3, with double_encode=False and normalize_path=False"):
+        check_s3(student)
 
 
-def check_case(student, case):
+@contextlib.contextmanager
+def told_about(text):
+    """Says of what is wrong in which request it is."""
+    try:
+        yield
+    except Wrong as wrong:
+        raise Wrong(f"{text}: {wrong}") from None
+
+
+def check_vector(student, case):
     method, _, target = case.request.partition(" ")
-    url, body = f"https://{vectors.HOST}{target}", case.body.encode()
-    declared = [(HASH_HEADER, hashlib.sha256(body).hexdigest())] if case.sign_body else []
-    headers, token = [*case.headers, *declared], case.token if case.sign_token else ""
-    own = [("Host", vectors.HOST), *headers, ("X-Amz-Date", vectors.TIMESTAMP)]
-    own += [("X-Amz-Security-Token", token)] if token else []
-    options = {} if case.normalize else {"normalize_path": False}
-
-    expected = case.canonical_request("header")
-    what, got = call(student, "canonical_request", method, url, own, body, **options)
-    compare(what, expected, got, labels_of(expected))
-
+    body, headers = case.body.encode(), [*case.headers]
+    if case.sign_body:
+        headers.append((HASH_HEADER, hashlib.sha256(body).hexdigest()))
     where = {"region": vectors.REGION, "service": vectors.SERVICE, "timestamp": vectors.TIMESTAMP}
-    options.update({"session_token": token} if token else {})
-    what, got = call(student, "sign", method, url, headers, body, **KEYS, **where, **options)
-    check_signed(what, own, authorization_of(case, expected), got)
-
-
-def authorization_of(case, canonical):
-    """The value of Authorization that AWS has for a case."""
-    return (
+    if case.token and case.sign_token:
+        where["session_token"] = case.token
+    options = {} if case.normalize else {"normalize_path": False}
+    canonical = case.canonical_request("header")
+    authorization = (
         f"AWS4-HMAC-SHA256 Credential={KEY_ID}/{vectors.SCOPE}, "
         f"SignedHeaders={lines_of(canonical)[-2]}, Signature={case.facts['header'][1]}"
     )
+    request = (method, f"https://{vectors.HOST}{target}", headers, body)
+    check_signer(student, request, where, options, canonical, authorization)
+
+
+def check_s3(student):
+    url = "https://my-bucket.s3.us-east-1.amazonaws.com/a//in%20put.json"
+    headers = [(HASH_HEADER, EMPTY_HASH)]
+    where = {"region": "us-east-1", "service": "s3", "timestamp": TIMESTAMP}
+    options = {"double_encode": False, "normalize_path": False}
+    request, keys = (
+        smasync.Request("GET", url, tuple(headers)),
+        smasync.Credentials(KEY_ID, SECRET),
+    )
+    signed = smasync.sign(request, keys, **where, **options)
+    authorization = dict(signed.request.headers)["Authorization"]
+    known = (signed.canonical_request, authorization)
+    check_signer(student, ("GET", url, headers, b""), where, options, *known)
+
+
+def check_signer(student, request, where, options, canonical, authorization):
+    """The student's canonical request, and then what sign() returns."""
+    method, url, headers, body = request
+    own = [("Host", urlsplit(url).netloc), *headers, ("X-Amz-Date", where["timestamp"])]
+    if "session_token" in where:
+        own.append(("X-Amz-Security-Token", where["session_token"]))
+    what, got = call(student, "canonical_request", method, url, [*own], body, **options)
+    compare(what, canonical, got, labels_of(canonical))
+    what, got = call(student, "sign", method, url, [*headers], body, **KEYS, **where, **options)
+    check_signed(what, own, authorization, got)
 
 
 def check_signed(what, own, authorization, got):
@@ -340,9 +367,8 @@ def check_signed(what, own, authorization, got):
     given = sent.pop("authorization", None)
     if given is None:
         raise Wrong(f"{what} returned no Authorization: {shortened(repr(got))}")
-    parts = (lines_of(given.replace(", ", "\n")), lines_of(authorization.replace(", ", "\n")))
-    labels = ["Credential", "SignedHeaders", "Signature"]
-    compare(f"Authorization of {what}", *("\n".join(part) for part in parts[::-1]), labels)
+    texts = [text.replace(", ", "\n") for text in (authorization, given)]
+    compare(f"Authorization of {what}", *texts, ["Credential", "SignedHeaders", "Signature"])
     for name in headers_in(what, own).keys() - sent.keys():
         raise Wrong(f"{what} signed {name}, and did not return it")
 
@@ -369,6 +395,7 @@ def step_6(student):
             explain_refusal(emulator, made)
             raise Wrong(f"{wrong}{answer_of(wrong.__cause__)}") from None
         if not emulator.ledger:
+            explain_refusal(emulator, made)
             raise Wrong(f"{what} returned {shown(got)}, but the emulator accepted no request")
         compare(what, emulator.ledger[-1].output_location, got, ["OutputLocation"])
 
@@ -377,7 +404,8 @@ def explain_refusal(emulator, made):
     """Raises Wrong if the canonical requests of the last request differ."""
     expected = expected_by(emulator)
     if expected and made:
-        compare("the canonical request", expected, made[-1], labels_of(expected))
+        what = "the request that arrived is not the one that you signed"
+        compare(what, expected, made[-1], labels_of(expected), ("arrived:", "signed: "))
 
 
 def expected_by(emulator):

@@ -1,8 +1,8 @@
 """tests/lesson.md and tests/check.py: the lesson's blocks run, and the check finds what is wrong.
 
 Blocks have README's markers (test_readme.py says which) and run in a copy of the checkout, where
-the reference solution, tests/mysigner.py, is the student's file: python blocks after those before
-them, sh blocks in a real shell. The check is run on the reference, and on copies with one mistake.
+the reference solution, tests/mysigner.py, is the student's file: python blocks each by itself, sh
+blocks in a real shell. The check is run on the reference, and on copies with one mistake.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Checkout:
         python3 = path / "bin" / "python3"
         python3.write_text(f'#!/bin/sh\nexec "{sys.executable}" -B -W error "$@"\n')
         python3.chmod(0o755)
-        before = {"PATH": f"{path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        self.environ = {**os.environ, **before, "PYTHONIOENCODING": "utf-8"}
+        search = f"{path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+        self.environ = {**os.environ, **nowhere, "PATH": search, "PYTHONIOENCODING": "utf-8"}
 
     def run(self, *command):
         """A command, ended."""
@@ -69,11 +70,9 @@ class Checkout:
         return done.stdout
 
     def run_block(self, index):
-        """What a block prints; python runs after the python blocks before it."""
-        if BLOCKS[index].language == "sh":
-            return self.output("sh", "-eu", "-c", BLOCKS[index].text)
-        python = [BLOCKS[i].text for i in RUN if i <= index and BLOCKS[i].language == "python"]
-        return self.output("python3", "-c", "\n".join(python))
+        """What a block prints."""
+        program = ["sh", "-eu"] if BLOCKS[index].language == "sh" else ["python3"]
+        return self.output(*program, "-c", BLOCKS[index].text)
 
     def check(self, *arguments):
         """Exit status and stdout of check.py, which never shows a traceback."""
@@ -215,6 +214,12 @@ BROKEN = {
             "yours:    'AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/2015",
         ],
     ),
+    "options are not passed on": (
+        5,
+        "headers, body, double_encode, normalize_path)",
+        "headers, body, normalize_path=normalize_path)",
+        ["S3", "Authorization of sign(", "Signature\n"],
+    ),
     "a header is signed and not returned": (
         5,
         '[*headers, ("Authorization", authorization)]',
@@ -225,7 +230,17 @@ BROKEN = {
         6,
         'data=b"", headers=dict(headers), method="POST"',
         "headers=dict(headers)",
-        ["HTTPMethod", "expected: 'GET'", "yours:    'POST'"],
+        ["line 1, HTTPMethod", "arrived: 'GET'", "signed:  'POST'"],
+    ),
+    "an error is caught": (
+        6,
+        """    with urllib.request.urlopen(request) as response:
+        return""",
+        """    request.data, request.method = None, "GET"
+    from contextlib import suppress
+    with suppress(OSError), urllib.request.urlopen(request) as response:
+        return""",
+        ["line 1, HTTPMethod", "arrived: 'GET'"],
     ),
     "the endpoint's name is missing": (
         6,
