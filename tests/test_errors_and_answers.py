@@ -214,7 +214,7 @@ MESSAGES = {
     "null": (400, {"message": None}, ""),
     "none": (400, {"errorMessage": "words"}, ""),
     "a number": (400, {"message": 42}, "42"),
-    "a list": (400, {"message": ["a"]}, "['a']"),
+    "a list": (400, {"message": ["a"]}, ""),
     "HTML of a 503": (503, HTML, "Service Unavailable"),
     "HTML after a line": (500, b"\n<!DOCTYPE html>", "Internal Server Error"),
     "nothing": (502, b"", "Bad Gateway"),
