@@ -2714,7 +2714,6 @@ class Client(RuntimeClient):
             if reason.complete:
                 body, kind, *_ = reason.result(failure)
                 text = body[:1000].decode("utf-8", "replace").strip() or "no reason given"
-                text = "".join(c if c.isprintable() else " " for c in text)
                 evidence = {"location": failure, "body": body, "content_type": kind}
                 raise InferenceError(f"the inference failed: {text} ({failure})", **evidence)
             absence = absence if absence and absence.status == 403 else unseen
@@ -3019,7 +3018,10 @@ def main(argv: list[str] | None = None) -> int:
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
         if not isinstance(error, BrokenPipeError):  # nobody reads our output any more
-            print(f"smasync: {str(error) or 'interrupted'}", file=sys.stderr)
+            text = [
+                c if c.isprintable() or c == "\n" else "?" for c in str(error) or "interrupted"
+            ]
+            print(f"smasync: {''.join(text)}", file=sys.stderr)
         if isinstance(error, ClientError) and error.hint:
             print(f"smasync: {error.hint}", file=sys.stderr)
         status = next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
