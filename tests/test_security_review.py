@@ -39,6 +39,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHAPTER = re.search(r"(?ms)^## For the security reviewer\n(.*?)(?=^## |\Z)", README)[1]
 PATIENCE = 60  # seconds
 PROGRAM = (sys.executable, "-W", "error", str(ROOT / "smasync.py"))
+CGI = "REQUEST_METHOD"
 KEY, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
 ROLE = "arn:aws:iam::123456789012:role/audited"
 BY_OPENSSL = {"AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "ca_bundle", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -101,12 +102,12 @@ for environ, argv, own in json.load(sys.stdin):
     statuses.append(call(own) if own else smasync.main(argv))
     listening = False
 print()
-print(json.dumps([statuses, heard]))
+print(json.dumps([statuses, heard, [t.name for t in threading.enumerate() if not t.daemon]]))
 """
 
 
 def child(home, *steps, **environ):
-    """The exit statuses of the steps, and what was heard; in a session without a terminal."""
+    """Exit statuses of the steps, what was heard, threads left; in a session without a terminal."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, str(ROOT)], input=json.dumps(steps), cwd=home, text=True,
         capture_output=True, timeout=PATIENCE, start_new_session=True, env={**os.environ, **environ},
@@ -223,10 +224,12 @@ def audit(tmp_path_factory):
         furnish(home, {KEY: emu.ACCESS_KEY_ID, SECRET: emu.SECRET_ACCESS_KEY}, plain.url)
         plain.container_authorization = "authorization"
         steps = steps_of(home, plain, tls)
-        statuses, heard = child(home, *([*step, None] for step in steps.values()))
+        statuses, heard, threads = child(home, *([*step, None] for step in steps.values()))
     ports = {str(urlsplit(server.url).port) for server in (plain, tls)}
     statuses = dict(zip(steps, statuses))
-    yield SimpleNamespace(home=home, statuses=statuses, heard=heard, plain=plain, ports=ports)
+    return SimpleNamespace(
+        home=home, statuses=statuses, heard=heard, threads=threads, plain=plain, ports=ports
+    )
 
 
 def test_each_step_went_as_it_should(audit):
@@ -255,7 +258,9 @@ def file_events(audit):
 
 
 def name_of(path, home):
-    text = str(path).replace(f"{home}/.aws/", "~/.aws/").replace(f"{home}/", "").replace("$NAME", "")
+    text = (
+        str(path).replace(f"{home}/.aws/", "~/.aws/").replace(f"{home}/", "").replace("$NAME", "")
+    )
     return re.sub("[0-9a-f]{16,}", "…", text)
 
 
@@ -324,5 +329,276 @@ def test_variables_are_those_of_the_table(audit):
     if sys.version_info < (3, 14):
         expected -= SINCE_3_14
     assert asked == expected
-    found = smasync.proxies({name: "x" for name in table_names("variable")})
+    found = smasync.proxies(dict.fromkeys((expected | BY_NAME_S_END) - {CGI}, "x"))
     assert set(found) == {"https", "http", "no"}
+
+
+OWN = {"HOME": "/no home", KEY: emu.ACCESS_KEY_ID, SECRET: emu.SECRET_ACCESS_KEY}
+OWN.update(AWS_REGION="us-east-1", AWS_MAX_ATTEMPTS="1", AWS_ENDPOINT_URL="http://127.0.0.2:9")
+PROXY = {"HTTP_PROXY": "http://127.0.0.1:9"}
+PROCESS = {"HOME": "/no home", "NO_PROXY": "", "AWS_PROFILE": "nobody", "AWS_REGION": "eu-west-1"}
+FROM_THE_PROCESS = {
+    # what: the call's own environment, the process's, what is read of the latter, where it connects
+    "nothing": (OWN, PROCESS, set(), "127.0.0.2"),
+    "a home": ({**OWN, "HOME": ""}, PROCESS, {"HOME"}, "127.0.0.2"),
+    "proxy variables": ({**OWN, **PROXY}, PROCESS, {*PROCESS, CGI}, "127.0.0.1"),
+    "a host without a proxy": (
+        {**OWN, **PROXY}, {**PROCESS, "NO_PROXY": "127.0.0.2"}, {*PROCESS, CGI}, "127.0.0.2",
+    ),
+    "keys of TLS": (
+        {**OWN, "AWS_ENDPOINT_URL": "https://127.0.0.2:9"}, PROCESS, {"SSLKEYLOGFILE"}, "127.0.0.2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "process", "names", "host"), FROM_THE_PROCESS.values(), ids=FROM_THE_PROCESS
+)
+def test_with_its_own_environ_a_client_reads_of_the_process_s_what_the_table_says(
+    tmp_path, own, process, names, host
+):
+    statuses, heard, _ = child(tmp_path, [process, [], own])
+    assert statuses == [1]  # nothing listens there
+    assert {args[0] for event, *args in heard if event == "variable"} == names
+    assert {args[0] for event, *args in heard if event == "socket.getaddrinfo"} == {host}
+    assert names - set(PROCESS) <= {
+        name for name, place in table("variable", 2) if place == "process"
+    }
+
+
+# --- What a client does, heard at its seams
+
+CREDENTIALS = smasync.Credentials(emu.ACCESS_KEY_ID, emu.SECRET_ACCESS_KEY)
+FULL = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+BODY = b"hush: the input 1 2 3"
+PRESIGNED = "https://bucket.example/in.json?X-Amz-Signature=0123456789abcdef0123456789abcdef"
+PLACES = {
+    # where credentials come from in a real region: environment
+    "role": {"AWS_PROFILE": "role"},
+    "sso": {"AWS_PROFILE": "sso"},
+    "ECS": {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/x"},
+    "EKS": {FULL: "http://169.254.170.23/v1/credentials"},
+    "EKS, IPv6": {FULL: "http://[fd00:ec2::23]/v1/credentials"},
+    "this machine": {FULL: "http://localhost/container"},
+    "elsewhere by TLS": {FULL: "https://example.com/container"},
+    "IMDS": {},
+}
+
+
+class Rerouted:
+    """A transport that takes all requests to the services, and notes their hosts and threads."""
+
+    def __init__(self, url):
+        self.url, self.hosts, self.threads = url, set(), set()
+        self.real = smasync.UrllibTransport(environ={})
+
+    def __call__(self, request, **options):
+        self.threads.add(threading.current_thread())
+        host = urlsplit(request.url).netloc
+        self.hosts.add(host)
+        headers = tuple(pair for pair in request.headers if pair[0].lower() != "host")
+        url = self.url + request.url.partition(host)[2]
+        if ".s3." in host:  # the emulator wants the bucket in the path
+            url = f"{self.url}/{host.partition('.s3.')[0]}{request.url.partition(host)[2]}"
+        return self.real(request._replace(url=url, headers=(*headers, ("Host", host))), **options)
+
+
+@contextlib.contextmanager
+def every_record():
+    """What all loggers say."""
+    records, root = [], logging.getLogger()
+    handler = logging.Handler()
+    handler.emit = records.append
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(1)
+    try:
+        yield records
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory):
+    """Hosts, log records and threads of calls with each kind of credentials, and of a whole job."""
+    home = tmp_path_factory.mktemp("home").resolve()
+    with cs.CredentialServices(check_signatures=False) as services, every_record() as records:
+        furnish(home, {KEY: emu.ACCESS_KEY_ID, SECRET: emu.SECRET_ACCESS_KEY}, services.url)
+        transport = Rerouted(services.url)
+        options = {"transport": transport, "sleep": lambda seconds: None}
+        for environ in PLACES.values():
+            environ = {"HOME": str(home), "AWS_REGION": "us-east-1", **environ}
+            client = smasync.Client(environ=environ, **options)
+            client.invoke_endpoint_async(EndpointName="e", Body=BODY)
+        client = smasync.Client(
+            "us-east-1", credentials=CREDENTIALS, environ={"HOME": ""}, **options
+        )
+        for bucket in ("my-bucket", "my.bucket"):
+            location = client.put_input(BODY, f"s3://{bucket}/in.json")
+            accepted = client.invoke_endpoint_async(EndpointName="e", InputLocation=location)
+            client.poll(accepted)
+            services.fail(*[emu.status(503, "SlowDown")] * client.max_attempts)
+            client.wait(accepted)
+        client.invoke_endpoint_async(EndpointName="e", InputLocation=PRESIGNED)
+        client.explain(EndpointName="e", Body=BODY)
+        alone, transport.threads = transport.threads, set()
+        assert [
+            one.error for one in client.invoke_many([{"EndpointName": "e", "Body": BODY}] * 9)
+        ] == [None] * 9
+        transport.real.close()
+    secrets = [emu.SECRET_ACCESS_KEY, cs.WEB_TOKEN, cs.SSO_TOKEN, BODY.decode()]
+    secrets += [
+        *services.imds_tokens,
+        *(made.account.session_token for made in services.hand_outs),
+    ]
+    secrets += [made.account.secret_access_key for made in services.hand_outs]
+    return SimpleNamespace(
+        hosts=transport.hosts,
+        records=records,
+        secrets=secrets,
+        alone=alone,
+        many=transport.threads,
+    )
+
+
+def test_hosts_are_those_of_the_table(heard):
+    hosts = {re.sub(r"^[a-z-]+\.s3\.", "BUCKET.s3.", host) for host in heard.hosts}
+    assert {host.replace("us-east-1", "REGION") for host in hosts} == table_names("host")
+
+
+def test_only_invoke_many_has_threads_and_they_end_with_it(heard, audit):
+    assert heard.alone == {threading.main_thread()} and threading.main_thread() not in heard.many
+    assert heard.many and not any(thread.is_alive() for thread in heard.many)
+    assert audit.threads == ["MainThread"]
+
+
+def test_the_log_is_the_logger_smasync_at_debug_and_a_warning_of_a_wait(heard):
+    assert {(record.name, record.levelname) for record in heard.records} == {
+        ("smasync", "DEBUG"), ("smasync", "WARNING"),
+    }  # fmt: skip
+    warnings = [record for record in heard.records if record.levelno > logging.DEBUG]
+    assert {record.funcName for record in warnings} == {"_wait"} and len(warnings) == 2
+
+
+def test_the_log_has_no_secret_no_body_and_no_signature_but_input_locations(heard):
+    text = "\n".join(record.getMessage() for record in heard.records)
+    assert [secret for secret in heard.secrets if has_trace(text, secret)] == []
+    assert "Signature=" not in text.replace(PRESIGNED, "") and PRESIGNED in text
+
+
+# --- What the file does not have
+
+NODES = [*ast.walk(TREE)]
+CODE = ast.unparse(TREE)
+IMPORTS = [node for node in NODES if isinstance(node, (ast.Import, ast.ImportFrom))]
+MODULES = {
+    name.partition(".")[0]
+    for node in IMPORTS
+    for name in (
+        [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+    )
+}
+ALL_OF_3_9 = set(
+    """__future__ argparse base64 collections concurrent configparser contextlib copy datetime
+    difflib email fcntl functools getpass hashlib hmac http io json logging os queue random re
+    shlex signal socket ssl string subprocess sys threading time typing urllib uuid warnings xml
+    """.split()
+)
+
+
+def test_all_imports_are_of_the_standard_library():
+    assert {node.level for node in IMPORTS if isinstance(node, ast.ImportFrom)} == {0}
+    assert MODULES <= ALL_OF_3_9 <= getattr(sys, "stdlib_module_names", ALL_OF_3_9)
+    assert not MODULES & {"pickle", "marshal", "shelve", "ctypes", "importlib", "tempfile", "pty"}
+
+
+def test_no_text_becomes_code_and_no_name_is_computed():
+    names = {node.id for node in NODES if isinstance(node, ast.Name)}
+    assert not names & {"eval", "exec", "compile", "__import__", "globals", "breakpoint", "input"}
+    attributes = {ast.unparse(node) for node in NODES if isinstance(node, ast.Attribute)}
+    assert not attributes & {
+        "os.system",
+        "os.popen",
+        "os.fork",
+        "sys.addaudithook",
+        "sys.settrace",
+    }
+    calls = [node for node in NODES if isinstance(node, ast.Call)]
+    assert [c.lineno for c in calls for keyword in c.keywords if keyword.arg == "shell"] == []
+    gets = [call for call in calls if ast.unparse(call.func) == "getattr"]
+    assert gets and {len(call.args) for call in gets} == {3}  # data with a default, no functions
+
+
+def test_nothing_of_other_modules_is_replaced_but_streams_that_are_closed():
+    targets = [t for node in NODES if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in NODES if isinstance(node, (ast.AugAssign, ast.AnnAssign))]
+    texts = {ast.unparse(t) for target in targets for t in getattr(target, "elts", [target])}
+    assert {text for text in texts if text.partition(".")[0] in MODULES and "." in text} == {
+        "sys.stdout", "sys.stderr",
+    }  # fmt: skip
+    heeding = [
+        f.name for f in NODES if isinstance(f, ast.FunctionDef) and "from signal" in ast.unparse(f)
+    ]
+    assert heeding == ["run"] and CODE.count("import signal") == 0
+
+
+def test_http_without_tls_is_the_default_for_metadata_addresses_alone():
+    documented = [
+        ast.get_docstring(n, clean=False)
+        for n in NODES
+        if hasattr(n, "body")
+        and isinstance(n.body, list)
+        and not isinstance(n, (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.ExceptHandler))
+    ]
+    texts = [n.value for n in NODES if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    found = {
+        url
+        for text in texts
+        if text not in documented
+        for url in re.findall(r"http://\w[\w.]*", text)
+    }
+    assert found == {"http://169.254.170.2", "http://169.254.169.254"}
+
+
+# --- The rest of the chapter
+
+
+def test_a_url_without_tls_gives_no_warning_and_verify_false_gives_one():
+    options = {"credentials": CREDENTIALS, "environ": {"HOME": "/no home"}}
+    smasync.Client(
+        "us-east-1", endpoint_url="http://example.com", **options
+    )  # warnings are errors
+    with pytest.warns(UserWarning, match="not verified"):
+        smasync.Client("us-east-1", verify=False, **options)
+
+
+def test_memory_and_pickles_hold_secrets_as_the_chapter_says():
+    assert emu.SECRET_ACCESS_KEY.encode() in pickle.dumps(CREDENTIALS)
+    smasync.signing_key.cache_clear()
+    smasync.signing_key("a secret", "20150830/us-east-1/iam/aws4_request")
+    assert smasync.signing_key.cache_info().currsize == 1
+
+
+def test_the_sections_to_read_are_sections():
+    sections = re.findall(
+        r"(?m)^# --- (.+?) -+$", (ROOT / "smasync.py").read_text(encoding="utf-8")
+    )
+    named = re.findall(r"`(\d+\. .+?)`", CHAPTER)
+    assert named and set(named) <= set(sections)
+
+
+def test_a_copy_is_verified_as_the_chapter_says(tmp_path):
+    first, *others = re.search(r"```sh\n(.*?)\n```", CHAPTER, re.DOTALL)[1].splitlines()
+    shown = re.fullmatch(r'echo "([0-9a-f]{64})  smasync\.py" \| sha256sum -c', first)[1]
+    own = (ROOT / "smasync.py").read_bytes()
+    assert shown in ("0" * 64, hashlib.sha256(own).hexdigest())  # zeros: no release
+    (tmp_path / "smasync.py").write_bytes(own)
+    printed = []
+    for line in others:
+        program, *arguments = shlex.split(line)
+        assert program == "python3"
+        printed.append(
+            subprocess.check_output([sys.executable, *arguments], cwd=tmp_path, text=True)
+        )
+    assert printed == ["", f"smasync {smasync.__version__}\n"]
