@@ -170,8 +170,8 @@ OF_THE_PROCESS = {
     # what: environ=, the process's NO_PROXY, what is read of the process's, where it connects
     "nothing": (HTTP, "*", set(), "127.0.0.2"),
     "a home": ({**HTTP, "HOME": ""}, "*", {"HOME"}, "127.0.0.2"),
-    "proxies": (PROXIED, "", {*PROCESS, CGI}, "127.0.0.1"),
-    "a host without a proxy": (PROXIED, "127.0.0.2", {*PROCESS, CGI}, "127.0.0.2"),
+    "proxies": (PROXIED, "", {"NO_PROXY", CGI}, "127.0.0.1"),
+    "a host without a proxy": (PROXIED, "127.0.0.2", {"NO_PROXY", CGI}, "127.0.0.2"),
     "keys of TLS": (TLS, "*", {"SSLKEYLOGFILE"}, "127.0.0.2"),
 }
 
@@ -180,10 +180,12 @@ OF_THE_PROCESS = {
 def test_a_client_with_its_own_environ_reads_what_the_table_says(tmp_path, what):
     own, no_proxy, names, host = OF_THE_PROCESS[what]
     _, heard, _ = child(tmp_path, [{**PROCESS, "NO_PROXY": no_proxy}, [], {**OWN, **own}])
-    assert {name for (name,) in of(heard, "variable")} == names
+    walked = (
+        set(PROCESS) if CGI in names else set()
+    )  # by urllib before Python 3.13, values and all
+    assert {name for (name,) in of(heard, "variable")} - (walked - names) == names
     assert {args[0] for args in of(heard, "socket.getaddrinfo")} == {host}
-    listed = {name for name, place in table("variable", 2) if place == "process"}
-    assert names - {"AWS_PROFILE", "AWS_REGION"} <= listed  # whose names urllib reads
+    assert names <= {name for name, place in table("variable", 2) if place == "process"}
 
 
 # --- What a client does, heard at its seams
