@@ -362,14 +362,25 @@ def test_http_without_tls_is_the_default_for_metadata_addresses_alone():
 
 
 def test_what_you_should_know_is_so():
-    environ = {"HOME": "/no home"}
-    smasync.Client("us-east-1", endpoint_url="http://example.com", environ=environ)  # no warning
+    environ, dates = {"HOME": "/no home"}, []
+
+    def transport(request, **_):
+        dates.append(dict(request.headers)["X-Amz-Date"])
+        message = b'{"message": "\\u001b[31m"}'
+        return smasync.Response(400, (("Date", "Fri, 01 Jan 2038 00:00:00 GMT"),), message)
+
+    options = {"environ": environ, "credentials": LONG_TERM, "transport": transport}
+    client = smasync.Client(
+        "us-east-1", endpoint_url="http://example.com", **options
+    )  # no warning
+    for _ in range(2):
+        with pytest.raises(smasync.ClientError, match="\x1b"):
+            client.invoke_endpoint_async(EndpointName="e", Body=b"1")
+    assert dates[1].startswith("20380101")
     with pytest.warns(UserWarning, match="not verified"):
         smasync.Client("us-east-1", verify=False, environ=environ)
     assert emu.SECRET_ACCESS_KEY.encode() in pickle.dumps(LONG_TERM)
-    smasync.signing_key.cache_clear()
-    smasync.signing_key("a secret", "20150830/us-east-1/iam/aws4_request")
-    assert smasync.signing_key.cache_info().currsize == 1
+    assert smasync.signing_key.cache_info().currsize
 
 
 def test_the_sections_to_read_are_sections():
