@@ -76,7 +76,7 @@ print(json.dumps([statuses, heard, [t.name for t in threading.enumerate() if not
 def child(home, *steps):
     """Exit statuses of the steps, what was heard, threads left; in a session without a terminal."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(ROOT)], input=json.dumps(steps), cwd=home, text=True,
+        [sys.executable, "-B", "-c", CHILD, str(ROOT)], input=json.dumps(steps), cwd=home, text=True,
         capture_output=True, timeout=PATIENCE, start_new_session=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -94,11 +94,15 @@ def file_events(audit):
     """(path, what was done to it) of each file that is neither Python's own nor the module."""
     library = Path(ast.__file__).resolve().parent
     for path, mode, _ in of(audit.heard, "open"):
-        if library not in Path(path).resolve().parents and "smasync" not in path:
+        if library not in Path(path).resolve().parents and not is_module(path):
             yield from ((path, verb) for verb in OPENED[mode].split(", ") if not path.isdigit())
     for event, verb in CHANGED.items():
         yield from ((args[0], verb) for args in of(audit.heard, event))
     yield from ((args[1], "replaced") for args in of(audit.heard, "os.rename"))
+
+
+def is_module(path):
+    return Path(path).name.startswith("smasync.")
 
 
 def name_of(path, home):
