@@ -36,8 +36,6 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = (ROOT / "smasync.py").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHAPTER = re.search(r"(?ms)^## For the security reviewer\n(.*?)(?=^## |\Z)", README)[1]
-
-
 IS_PYPY = sys.implementation.name == "pypy"  # its hooks hear less, its standard library does more
 OF_PYPY = {("/dev/urandom", "read"), "PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
@@ -302,7 +300,7 @@ def test_only_invoke_many_has_threads_and_they_end_with_it(heard, audit):
 def test_the_log_is_the_logger_smasync_at_debug_and_one_warning_of_a_wait(heard):
     assert {record.name for record in heard.records} == {"smasync"}
     (warning,) = (record for record in heard.records if record.levelno != logging.DEBUG)
-    assert (warning.levelno, warning.funcName) == (logging.WARNING, "_wait")
+    assert warning.levelno == logging.WARNING and "s3://async-output/" in warning.getMessage()
 
 
 def test_the_log_has_no_secret_no_body_and_no_signature_but_input_locations(heard):
@@ -315,12 +313,14 @@ def test_the_log_has_no_secret_no_body_and_no_signature_but_input_locations(hear
 
 NODES = [*ast.walk(ast.parse(SOURCE))]
 IMPORTS = [node for node in NODES if isinstance(node, (ast.Import, ast.ImportFrom))]
-MODULES = {
-    name.partition(".")[0]
+IMPORTED = [
+    name
     for node in IMPORTS
-    for name in [getattr(node, "module", "")] + [alias.name for alias in node.names]
-    if not (isinstance(node, ast.ImportFrom) and name != node.module)
-} - {""}  # fmt: skip
+    for name in (
+        [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+    )
+]
+MODULES = {name.partition(".")[0] for name in IMPORTED}
 STANDARD = set(
     """__future__ argparse base64 collections concurrent configparser contextlib copy datetime
     difflib email functools getpass hashlib hmac http io json logging os queue random re shlex
@@ -330,7 +330,7 @@ STANDARD = set(
 
 
 def test_all_imports_are_of_the_standard_library():
-    assert MODULES == STANDARD <= getattr(sys, "stdlib_module_names", STANDARD)  # from 3.10 on
+    assert MODULES <= STANDARD <= getattr(sys, "stdlib_module_names", STANDARD)  # from 3.10 on
     assert not any(node.level for node in IMPORTS if isinstance(node, ast.ImportFrom))
 
 
@@ -351,7 +351,7 @@ def test_nothing_of_other_modules_is_replaced_but_closed_streams_and_bulk_s_sign
     found = {text for text in texts if text.partition(".")[0] in MODULES}
     assert found == {"sys.stdout", "sys.stderr"}
     functions = [node for node in NODES if isinstance(node, ast.FunctionDef)]
-    assert [f.name for f in functions if "from signal" in ast.unparse(f)] == ["run"]
+    assert len([f for f in functions if "from signal import" in ast.unparse(f)]) == 1
 
 
 def test_http_without_tls_is_the_default_for_metadata_addresses_alone():
@@ -374,9 +374,8 @@ def test_what_you_should_know_is_so():
         return smasync.Response(400, (("Date", "Fri, 01 Jan 2038 00:00:00 GMT"),), message)
 
     options = {"environ": environ, "credentials": LONG_TERM, "transport": transport}
-    client = smasync.Client(
-        "us-east-1", endpoint_url="http://example.com", **options
-    )  # no warning
+    options["endpoint_url"] = "http://example.com"  # of which no warning comes
+    client = smasync.Client("us-east-1", **options)
     for _ in range(2):
         with pytest.raises(smasync.ClientError, match="\x1b"):
             client.invoke_endpoint_async(EndpointName="e", Body=b"1")
