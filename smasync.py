@@ -3017,7 +3017,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as end:  # argparse's --help, or its complaint
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
-        if not isinstance(error, BrokenPipeError):  # nobody reads our output any more
+        if not isinstance(error, BrokenPipeError):  # nobody reads our output now
             text = [
                 c if c.isprintable() or c == "\n" else "?" for c in str(error) or "interrupted"
             ]

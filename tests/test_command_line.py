@@ -162,6 +162,12 @@ def test_what_the_answer_lacks_is_null_and_control_characters_are_escaped(desk, 
     assert good(desk.main(*LOCATED, *flags)) == ODD_ANSWERS[flags]
 
 
+def test_what_a_service_says_cannot_command_the_terminal(desk):
+    desk.emulator.fail(status(400, "ValidationError", "\x1b]0;title\x07 two\nlines"))
+    done = desk.main(*LOCATED)
+    assert done.err.endswith(": ?]0;title? two\nlines\n") and done.status == 254
+
+
 def test_no_command_shows_a_secret_and_debug_writes_to_stderr(desk):
     """Not the secret key, the token, CustomAttributes or the body."""
     desk.emulator.accounts = {KEY_ID: Account(SECRET, TOKEN)}
