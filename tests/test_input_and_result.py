@@ -446,7 +446,7 @@ def test_a_failure_is_all_that_the_model_wrote_unless_there_is_a_result_too(serv
     server.put(FAILURE, words, "text/plain")
     error = raised_by(smasync.InferenceError, look, client, ACCEPTED)
     assert (error.location, error.body, error.content_type) == (FAILURE, words, "text/plain")
-    assert "CUDA out of memory" in str(error) and "\n" not in str(error) and len(str(error)) < 2000
+    assert "CUDA out of memory" in str(error) and len(str(error)) < 2000
     server.put(OUTPUT, DATA)
     assert look(client, ACCEPTED).body == DATA
 
