@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 the smasync authors
-"""smasync 0.1.0: Amazon SageMaker's InvokeEndpointAsync in one file of standard-library Python.
+"""smasync 1.0.0: Amazon SageMaker's InvokeEndpointAsync in one file of standard-library Python.
 
 Signature Version 4, restJson1 and a urllib transport, to be vendored, to be copied into a Lambda
 layer, and to be read from top to bottom. It needs Python 3.9 or newer, and nothing else.
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     Transport = Callable[..., "Response"]  # see section 8
 
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # === PART I: THE PROTOCOL ====================================================
 __all__ = [

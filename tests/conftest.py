@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -28,3 +29,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("checkout")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests marked as cpython elsewhere, so that one command serves each Python."""
+    if platform.python_implementation() != "CPython":
+        left_out = [item for item in items if item.get_closest_marker("cpython")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]

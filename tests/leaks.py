@@ -1,8 +1,11 @@
-"""Finds what must not get out or stay behind: secrets in errors, and open files and threads."""
+"""Finds what must not get out or stay behind: secrets in errors, open files, threads, memory."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
+import sys
 import threading
 import traceback
 
@@ -27,7 +30,26 @@ def has_trace(text, secret, length=12):
     return any(secret[i : i + length] in plain for i in range(len(secret) - length + 1))
 
 
+def let_go():
+    """Frees what is no longer used. CPython counts references, and has done so at once."""
+    if not hasattr(sys, "getrefcount"):
+        gc.collect()
+
+
+@contextlib.contextmanager
+def counted_memory():
+    """Yields a function: the most bytes that Python's objects took since. CPython counts them."""
+    import tracemalloc
+
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def open_things():
     """How many files and sockets are open, where the system says it, and how many threads run."""
+    let_go()
     files = os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else []
     return len(files) + threading.active_count()

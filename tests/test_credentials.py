@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import credential_services as cs
 import emulator as emu
 import pytest
-from leaks import told
+from leaks import let_go, told
 from raw_server import wait_until
 
 import smasync
@@ -584,8 +584,9 @@ def test_a_process_gets_its_words_without_a_shell_the_environment_and_not_our_in
     quoted = " ".join(f'"{word}"' for word in words)
     desk.configure(Setup("", f"credential_process = {{process}} {quoted}"))
     command = [sys.executable, "-c", "import smasync; smasync.resolve_credentials()"]
+    environ = {**desk.environ, "LC_ALL": "C.UTF-8"}  # which CPython chooses by itself
     there = Path(smasync.__file__).parent
-    subprocess.run(command, cwd=there, env=desk.environ, input=b"hush", timeout=60, check=True)
+    subprocess.run(command, cwd=there, env=environ, input=b"hush", timeout=60, check=True)
     assert json.loads((desk.home / "seen").read_text()) == [*words, "", "x"]
 
 
@@ -695,6 +696,7 @@ def test_what_is_on_this_machine_is_asked_without_a_proxy_and_the_connection_is_
         desk.services.container_authorization = None
         assert desk.origin(desk.resolve(transport=None).access_key_id) == CHAIN[name].origin
         assert proxy.requests == []
+    let_go()
     wait_until(lambda: desk.services.open_connections == 0)
 
 

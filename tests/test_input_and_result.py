@@ -18,7 +18,6 @@ import os
 import re
 import socket
 import time
-import tracemalloc
 from itertools import cycle
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -28,7 +27,7 @@ import pytest
 from emulator import Account, Emulator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from leaks import told
+from leaks import counted_memory, told
 from raw_server import RawServer, answering, message, plain, read_head, wait_until
 
 import smasync
@@ -810,6 +809,7 @@ def test_a_download_has_the_time_limit_for_each_piece(tmp_path, limit, drips):
 
 
 @pytest.mark.slow
+@pytest.mark.cpython
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_a_gibibyte_needs_little_memory(tmp_path, way):
     def take(sock):
@@ -823,12 +823,9 @@ def test_a_gibibyte_needs_little_memory(tmp_path, way):
     os.truncate(path, 1024 * MIB if way == "up" else 0)
     object_of_a_gibibyte = [whole(b"", 1024 * MIB), *[bytes(MIB)] * 1024]
     server = RawServer(take) if way == "up" else answering(object_of_a_gibibyte)
-    with server as running, connected(running.url) as client:
-        tracemalloc.start()
+    with server as running, connected(running.url) as client, counted_memory() as peak:
         client.put_input(path, OUTPUT) if way == "up" else client.wait(ACCEPTED, file=path)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < 20 * MIB, "with the server's"
+        assert peak() < 20 * MIB, "with the server's"
     assert path.stat().st_size == 1024 * MIB
     path.unlink()  # pytest would keep it for a while
 

@@ -2,7 +2,8 @@
 
 The line before every fenced block is one of these comments:
 
-    <!-- run -->             python, or sh of `python3 …` commands: run here, has to exit with 0
+    <!-- run -->             python, or sh of `python3 …`, `mkdir`, `cp` and `sed` commands: run
+                             here, has to exit with 0
     <!-- output -->          all that the block before it prints on stdout; where README has `…`
                              there may be any text, and on a line of its own any lines
     <!-- not run: why -->    everything else; `<!-- not run: the file NAME -->` is the content of a
@@ -24,12 +25,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import emulator as emulated
 import pytest
+import vectors
 from emulator import Emulator, environment
 
 import smasync
@@ -41,6 +43,7 @@ TESTS = (
     "python3 -m venv .venv && .venv/bin/python -m pip install -q pytest hypothesis"
     " && .venv/bin/python -m pytest -q"
 )
+PROGRAMS = {"python3": sys.executable, "mkdir": "mkdir", "cp": "cp", "sed": "sed"}
 END = "<!-- end -->\n"
 # Runs the blocks given on stdin, [line, text] each, and prints END before the last one.
 SESSION = """if True:
@@ -131,11 +134,11 @@ class Checkout:
         utf8 = {"PYTHONIOENCODING": "utf-8", "AWS_EC2_METADATA_DISABLED": "true"}
         self.environ = {**system, **home, **utf8, **environment(emulator)}
 
-    def run(self, *arguments, stdin="", cwd=None, **more):
-        """A `python3` with these arguments, ended."""
+    def run(self, *arguments, program=sys.executable, stdin="", **more):
+        """A `python3` with these arguments, or another program, ended."""
         return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=cwd or self.path,
+            [program, *arguments],
+            cwd=self.path,
             env={**self.environ, **more},
             input=stdin,
             capture_output=True,
@@ -161,12 +164,14 @@ class Checkout:
     def run_command(self, words):
         """What a command prints, if it does not go to a file."""
         program, *arguments = words
-        assert program == "python3", f"{program}: only python3 is run here; mark it not run"
+        assert program in PROGRAMS, f"{program}: is not run here; mark it not run"
+        name = ""
         if arguments[-2:-1] == [">"]:
             *arguments, _, name = arguments
-            (self.path / name).write_text(self.output(*arguments), encoding="utf-8")
-            return ""
-        return self.output(*arguments)
+        printed = self.output(*arguments, program=PROGRAMS[program])
+        if name:
+            (self.path / name).write_text(printed, encoding="utf-8")
+        return "" if name else printed
 
 
 @pytest.fixture
@@ -296,27 +301,6 @@ def refuse_own(received):
     return emulated.status(403, "AccessDeniedException", "no") if own else None
 
 
-def test_the_function_that_readme_builds_runs_from_its_compiled_form(checkout, emulator):
-    block = next(block.text for block in BLOCKS if "-m compileall" in block.text and block.runs)
-    checkout.run("-c", "import smasync")  # which leaves a compiled form of the other kind
-    for words in commands_of(block):
-        checkout.run_command(words)
-    task = checkout.path / "task"
-    with zipfile.ZipFile(checkout.path / "function.zip") as archive:
-        archive.extractall(task)
-    os.utime(task / "smasync.py", (1e9, 1e9))  # as a zip has no exact times
-    assert {path.name for path in task.iterdir()} == {"smasync.py", "__pycache__"}
-    create = flags_of("create-function")
-    module, handler = create["--handler"].split(".")
-    event = {"EndpointName": "my-endpoint", "Body": {"values": [1, 2]}}
-    code = f"import {module}; print({module}.{handler}({event}, None)['OutputLocation'])"
-    done = checkout.run("-B", "-v", "-c", code, cwd=task, AWS_LAMBDA_FUNCTION_NAME="enqueue")
-    assert done.stdout.strip() == emulator.ledger[-1].output_location
-    assert re.search(r"code object from '?\S+smasync\.[a-z0-9-]+\.pyc", done.stderr)
-    assert not re.search(r"code object from '?\S+smasync\.py\b", done.stderr)
-    assert create["--zip-file"] == "fileb://function.zip"
-
-
 def flags_of(subcommand):
     """The flags of the first command in README that has that word, and their values."""
     commands = [
@@ -371,17 +355,19 @@ def test_links_lead_somewhere():
             assert path or anchor in slugs, target
 
 
+def all_rows_of(text):
+    """Each Markdown table, as a list with a dict of cells for each row."""
+    found = []
+    for table in re.findall(r"(?m)(?:^\|.*\n?)+", text):
+        lines = [line.strip()[1:-1] for line in table.splitlines()]
+        header, _, *rows = ([cell.strip() for cell in line.split("|")] for line in lines)
+        found.append([dict(zip(header, row)) for row in rows])
+    return found
+
+
 def rows_of(text, first_header):
-    """The Markdown table whose first header cell is that: a dict of cells a row."""
-    tables = re.findall(r"(?m)(?:^\|.*\n?)+", text)
-    for table in tables:
-        header, _, *rows = (
-            [cell.strip() for cell in line.strip().strip("|").split("|")]
-            for line in table.splitlines()
-        )
-        if header[0] == first_header:
-            return [dict(zip(header, row)) for row in rows]
-    return []
+    """The rows of the first table whose first header cell is that."""
+    return next((rows for rows in all_rows_of(text) if next(iter(rows[0])) == first_header), [])
 
 
 def test_the_member_table_is_the_module_s():
@@ -452,17 +438,180 @@ def test_each_command_is_run():
 BODY = next(row for row in smasync.INVOKE_ENDPOINT_ASYNC if row.name == "Body")
 # What README says in words, made from the module's own constants.
 SENTENCES = (
-    f"{smasync.WAIT_SECONDS:.0f} if you do not say",
+    f"{smasync.WAIT_SECONDS:.0f} by default",
     f"up to {BODY.maximum:,} bytes",
     f"tried up to {smasync.THROTTLED_TRIES} times",
     f"a line over {smasync.MAX_FILE_BYTES >> 20} MiB",
     f"{('no', 'one', 'two', 'three')[smasync.MAX_ATTEMPTS]} attempts in all",
+    f"renewed {smasync.ADVISORY_SECONDS // 60} minutes early",
+    f"{smasync.MANDATORY_SECONDS // 60} minutes early, all calls wait",
+    f"AWS's {len(vectors.CASES)} published signature vectors",
+    f"**{smasync.__version__}**. The same job",
+    f"a copy of version {smasync.__version__}, run",
 )
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_a_number_in_the_text_is_the_module_s(sentence):
     assert sentence in WORDS
+
+
+SOURCE = (ROOT / "smasync.py").read_bytes()
+
+
+def test_the_cuts_have_the_lines_and_bytes_of_the_table():
+    rows = rows_of(TEXT, "you want")
+    assert len(rows) == 4
+    for row in rows:
+        part = re.search("PART I+V?", row["cut it with"])
+        cut = SOURCE[: SOURCE.index(f"\n# === {part[0]}:".encode()) + 1] if part else SOURCE
+        assert (row["lines"], row["bytes"]) == (f"{cut.count(10):,}", f"{len(cut):,}")
+
+
+def test_the_size_in_the_comparison_is_the_file_s():
+    shown = {row[""]: row["smasync"] for row in rows_of(TEXT, "")}
+    assert f"one file of {len(SOURCE) / 1000:.0f} kB" in shown["you install"]
+    assert shown["there is to review"] == f"{SOURCE.count(10):,} lines"
+
+
+def test_the_short_speed_tables_repeat_the_whole_one():
+    """The whole one is what bench.py printed."""
+    tables = [rows for rows in all_rows_of(TEXT) if "beside it" in rows[0]]
+    short, whole = tables
+    assert len(short) == 3 and len(whole) > 15
+    for row in short:
+        (same,) = (
+            each for each in whole if each["smasync"] == row["smasync"]
+            and each["beside it"] == row["beside it"]
+        )  # fmt: skip
+        assert same["times better (min–max)"].split()[0] == row["times better"]
+    (compared,) = (row for row in rows_of(TEXT, "") if row[""] == "import and a client")
+    (same,) = (row for row in short if row[""] == "import and `Client`")
+    assert (compared["smasync"], f"boto3: {compared['boto3']}") == (
+        same["smasync"], same["beside it"],
+    )  # fmt: skip
+
+
+def test_readme_is_short_unless_it_is_unfolded():
+    folded = re.sub(r"(?ms)^<details>.*?^</details>$", "", TEXT)
+    assert "<details>" not in folded and len(folded.splitlines()) <= 450
+
+
+def test_version_and_licence_stand_at_the_top_of_the_file():
+    top = SOURCE.decode().splitlines()[:15]
+    text = " ".join(top)
+    assert text.count(f"smasync {smasync.__version__}: ") == 1
+    assert "# SPDX-License-Identifier: MIT" in top
+    copyright = re.search("Copyright .*", (ROOT / "LICENSE").read_text())[0]
+    assert f"# {copyright}" in top
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    floor = re.search(r'requires-python = ">=(.+)"', project)[1]
+    assert f"Python {floor} or newer" in text and 'license = "MIT"' in project
+    assert "python3 -m doctest smasync.py" in text and "SHA-256" in text
+
+
+# --- What causes a wrong signature: the table, and how each row comes about
+
+
+def resend(emulator, **changes):
+    """A transport that changes the signed request, as a proxy could."""
+    send = smasync.UrllibTransport(environ={})
+
+    def transport(request, **options):
+        changed = {name: change(getattr(request, name)) for name, change in changes.items()}
+        return send(request._replace(**changed), **options)
+
+    return transport
+
+
+def refused(emulator, do=None, *, region="us-east-1", clock=time.time, **options):
+    """Error and hint of a call, of put_input if `do` says so."""
+    keys = {"aws_access_key_id": emulated.ACCESS_KEY_ID}
+    keys["aws_secret_access_key"] = emulated.SECRET_ACCESS_KEY
+    changes = {name: options.pop(name) for name in ("url", "headers", "body") if name in options}
+    environ = {"AWS_ENDPOINT_URL": emulator.url}
+    with smasync.Client(
+        region, environ=environ, clock=clock, max_attempts=1,
+        transport=resend(emulator, **changes), **{**keys, **options},
+    ) as client, pytest.raises(smasync.ClientError) as raised:  # fmt: skip
+        if do == "put":
+            client.put_input(b"[1]", "s3://my-bucket/a b")
+        else:
+            client.invoke_endpoint_async(EndpointName="my-endpoint", Body=b"[1]")
+    return f"{raised.value} {raised.value.hint}"
+
+
+def signed_for(emulator, **options):
+    """The refusal of a request that was signed by hand."""
+    members = {"EndpointName": "my-endpoint", "Body": b"[1]"}
+    request = smasync.serialize(members, emulator.url)
+    keys = smasync.Credentials(emulated.ACCESS_KEY_ID, emulated.SECRET_ACCESS_KEY)
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    where = {"region": "us-east-1", "service": "sagemaker", "timestamp": timestamp, **options}
+    response = smasync.UrllibTransport(environ={})(smasync.sign(request, keys, **where).request)
+    return f"{response.header('x-amzn-errortype')} {response.body.decode()}"
+
+
+def without(name):
+    return lambda headers: tuple(pair for pair in headers if pair[0] != name)
+
+
+def expired(emulator):
+    emulator.accounts = {
+        emulated.ACCESS_KEY_ID: emulated.Account(emulated.SECRET_ACCESS_KEY, None, 1)
+    }
+    return refused(emulator)
+
+
+def denied(emulator):
+    emulator.fail(emulated.status(403, "AccessDeniedException", "no permission for this action"))
+    return refused(emulator)
+
+
+def changed_type(headers):
+    return tuple(
+        (name, "text/csv" if name == "Content-Type" else value) for name, value in headers
+    )
+
+
+CAUSES = {  # what README's first column has, and a refusal that has it
+    "line 7 of the canonical request": lambda it: refused(it, headers=changed_type),
+    "line 2 of the canonical request": lambda it: refused(
+        it, "put", url=lambda url: url.replace("%20", "%2520")),
+    "line 3 of the canonical request": lambda it: refused(it, url=lambda url: url + "?x=1"),
+    "differs": lambda it: refused(it, body=lambda body: b"[2]"),
+    "the canonical requests are the same": lambda it: refused(it, aws_secret_access_key="another"),
+    "Signature expired": lambda it: refused(it, clock=lambda: time.time() - 3600),
+    "Signature not yet current": lambda it: refused(it, clock=lambda: time.time() + 3600),
+    "RequestTimeTooSkewed": lambda it: refused(it, "put", clock=lambda: time.time() - 3600),
+    "Credential should be scoped to a valid region": lambda it: refused(it, region="eu-west-1"),
+    "Credential should be scoped to correct service": lambda it: signed_for(
+        it, service="sagemaker-runtime"),
+    "UnrecognizedClientException": lambda it: refused(it, aws_access_key_id="AKIDOTHER"),
+    "ExpiredTokenException": expired,
+    "MissingAuthenticationTokenException": lambda it: refused(it, headers=without("Authorization")),
+    "IncompleteSignatureException": lambda it: refused(
+        it, headers=lambda headers: (*headers, ("X-Amz-Added", "1"))),
+    "AccessDeniedException": denied,
+}  # fmt: skip
+
+
+def test_the_table_of_causes_has_these():
+    rows = [row["you see"] for row in rows_of(TEXT, "you see")]
+    assert len(rows) >= 8
+    shown = [words for row in rows for words in re.findall("`(.+?)`", row) or ["differs"]]
+    assert shown == list(CAUSES)
+
+
+@pytest.mark.parametrize("words", CAUSES)
+def test_a_cause_shows_as_the_table_says(emulator, words):
+    told = CAUSES[words](emulator)
+    expected = (
+        r"line \d+ of .* has '[0-9a-f]{64}', we have '[0-9a-f]{64}'"
+        if words == "differs"
+        else words
+    )
+    assert re.search(expected, told), told
 
 
 # --- What AWS is told
@@ -473,7 +622,7 @@ def test_the_policy_allows_what_the_text_names():
         json.loads(block.text) for block in BLOCKS if block.marker.endswith("a policy -->")
     )
     allowed = {statement["Action"]: statement["Resource"] for statement in policy["Statement"]}
-    section = TEXT[TEXT.index("## The input") : TEXT.index("## Vendoring")]
+    section = TEXT[TEXT.index("## The input") : TEXT.index("## Lambda")]
     assert set(allowed) == set(re.findall("`((?:sagemaker|s3):[A-Za-z]+)`", section))
     assert {statement["Effect"] for statement in policy["Statement"]} == {"Allow"}
     for action, resource in allowed.items():

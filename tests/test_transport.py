@@ -646,10 +646,10 @@ def test_an_unusable_ca_bundle_is_named(server, tmp_path, name):
 def test_a_bundle_of_the_users_is_trusted_though_its_certificates_are_not_strict(server, tmp_path):
     # An inspecting proxy's CA, which Python 3.13 refuses: basicConstraints are not critical.
     chain = Path(__file__).with_name("inspector.pem")
-    server.tls_context = emu.server_context(chain)
+    server.tls_context = emu.server_context(str(chain))
     bundle = tmp_path / "ca.pem"
     bundle.write_text(re.split(r"(?=-----BEGIN)", chain.read_text())[-1])
-    strict = ssl.create_default_context(cafile=bundle)
+    strict = ssl.create_default_context(cafile=str(bundle))
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     sock = socket.create_connection(("127.0.0.1", port_of(server)))
     with sock, pytest.raises(ssl.SSLError):
