@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import http.client
 import importlib.util
 import json
@@ -51,8 +52,8 @@ class Wrong(Exception):
 def compare(what, expected, got, labels, sides=("expected:", "yours:   ")):
     """Raises Wrong with the first line in which two texts differ; `labels` names the lines."""
     if type(got) is not type(expected):
-        kinds = f"{type(got).__name__}, not {type(expected).__name__}"
-        raise Wrong(f"{what} is of type {kinds}: {shortened(repr(got))}")
+        kind = type(expected).__name__
+        raise Wrong(f"{what}: expected a value of type {kind}, got {shortened(repr(got))}")
     lines = zip_longest(lines_of(expected), lines_of(got))
     for number, (wanted, given) in enumerate(lines, 1):
         if wanted != given:
@@ -74,7 +75,7 @@ def shown(line):
 
 
 def shortened(text):
-    return text if len(text) <= 160 else f"{text[:160]}…"
+    return text if len(text) <= 120 else f"{text[:120]}…"
 
 
 def labels_of(canonical):
@@ -117,9 +118,9 @@ def named(student, name, *kinds):
 def call(student, name, *arguments, **options):
     """The call as text, and what the student's function returned."""
     function = named(student, name)
-    listed = [repr(value) for value in arguments]
-    listed += [f"{key}={value!r}" for key, value in options.items()]
-    text = f"{name}({shortened(', '.join(listed))})"
+    listed = [shortened(repr(value)) for value in arguments]
+    listed += [f"{key}={shortened(repr(value))}" for key, value in options.items()]
+    text = f"{name}({', '.join(listed)})"
     if not callable(function):
         raise Wrong(f"{name} is of type {type(function).__name__}, not a function")
     try:
@@ -204,10 +205,14 @@ HEADERS = (
 )
 
 
+UNSIGNED = """authorization user-agent connection expect accept-encoding transfer-encoding te trailer
+    upgrade keep-alive x-amzn-trace-id""".split()
+
+
 def step_2(student):
     """The canonical headers; step 7 needs them to obey UNSIGNED_HEADERS."""
     names = named(student, "UNSIGNED_HEADERS", set, frozenset)
-    for name in ("authorization", "user-agent"):
+    for name in UNSIGNED:
         if name not in names:
             raise Wrong(f"UNSIGNED_HEADERS has no {name!r}; names are in lower case")
     for headers in HEADERS:
@@ -226,7 +231,16 @@ def check_headers(student, headers, expected, when=""):
 
 
 PATHS = ("/", "/a%20b", "/a/./b//../c%20d/", "/~user/(1)*", "/../a")
-QUERIES = ("", "b=2&a=1", "a=2&a=1", "a=x%2fy&flag", "a=1+1", "Param-3=c&Param=b")
+QUERIES = (
+    "",
+    "b=2&a=1",
+    "a=2&a=1",
+    "a=x%2fy&flag",
+    "a=1+1",
+    "a=1%202",
+    "a=%FF",
+    "Param-3=c&Param=b",
+)
 
 
 def step_3(student):
@@ -267,7 +281,8 @@ def step_4(student):
     for scope in (SCOPE, "20150830/eu-west-1/iam/aws4_request"):
         key = smasync.signing_key(SECRET, scope)
         what, got = call(student, "signing_key", SECRET, scope)
-        compare(what, key, got, [f"kSigning in hex{slip(scope, got)}"])
+        with_hint = f"{what}{slip(scope, got)}"
+        compare(with_hint, key, got, ["kSigning in hex"])
     key = smasync.signing_key(SECRET, SCOPE)
     what, got = call(student, "signature", key, text)
     compare(what, smasync.hmac_sha256(key, text).hex(), got, ["Signature"])
@@ -279,17 +294,26 @@ def slip(scope, key):
     slips = {
         'the secret without "AWS4" before it': chained(SECRET, parts),
         "kService: the last round is missing": chained(secret, parts[:-1]),
-        "a key of a key in hex: take digest(), not hexdigest()": chained(secret, parts, True),
+        "a key of a key in hex: take digest(), not hexdigest()": chained(secret, parts, in_hex),
+        "the text as the key, and the key as the text": chained(secret, parts, swapped),
     }
     return next((f"; yours is from {text}" for text, made in slips.items() if made == key), "")
 
 
-def chained(secret, parts, in_hex=False):
+def chained(secret, parts, round_of=smasync.hmac_sha256):
     key = secret.encode()
     for part in parts:
-        key = smasync.hmac_sha256(key, part)
-        key = key.hex().encode() if in_hex and part != parts[-1] else key
+        key = round_of(key, part)
     return key
+
+
+def in_hex(key, part):
+    made = smasync.hmac_sha256(key, part)
+    return made if part == "aws4_request" else made.hex().encode()
+
+
+def swapped(key, part):
+    return hmac.new(part.encode(), key, "sha256").digest()
 
 
 # --- Step 5: a signature -----------------------------------------------------
@@ -309,7 +333,7 @@ def step_5(student):
 
 @contextlib.contextmanager
 def told_about(text):
-    """Says of what is wrong in which request it is."""
+    """Puts the request's name before the message."""
     try:
         yield
     except Wrong as wrong:
@@ -339,11 +363,8 @@ def check_s3(student):
     headers = [(HASH_HEADER, EMPTY_HASH)]
     where = {"region": "us-east-1", "service": "s3", "timestamp": TIMESTAMP}
     options = {"double_encode": False, "normalize_path": False}
-    request, keys = (
-        smasync.Request("GET", url, tuple(headers)),
-        smasync.Credentials(KEY_ID, SECRET),
-    )
-    signed = smasync.sign(request, keys, **where, **options)
+    request = smasync.Request("GET", url, tuple(headers))
+    signed = smasync.sign(request, smasync.Credentials(KEY_ID, SECRET), **where, **options)
     authorization = dict(signed.request.headers)["Authorization"]
     known = (signed.canonical_request, authorization)
     check_signer(student, ("GET", url, headers, b""), where, options, *known)
@@ -357,8 +378,13 @@ def check_signer(student, request, where, options, canonical, authorization):
         own.append(("X-Amz-Security-Token", where["session_token"]))
     what, got = call(student, "canonical_request", method, url, [*own], body, **options)
     compare(what, canonical, got, labels_of(canonical))
-    what, got = call(student, "sign", method, url, [*headers], body, **KEYS, **where, **options)
+    with recorded(student) as made:
+        what, got = call(
+            student, "sign", method, url, [*headers], body, **KEYS, **where, **options
+        )
     check_signed(what, own, authorization, got)
+    if not made:
+        raise Wrong(f"{what} did not call canonical_request")
 
 
 def check_signed(what, own, authorization, got):
@@ -369,8 +395,11 @@ def check_signed(what, own, authorization, got):
         raise Wrong(f"{what} returned no Authorization: {shortened(repr(got))}")
     texts = [text.replace(", ", "\n") for text in (authorization, given)]
     compare(f"Authorization of {what}", *texts, ["Credential", "SignedHeaders", "Signature"])
-    for name in headers_in(what, own).keys() - sent.keys():
-        raise Wrong(f"{what} signed {name}, and did not return it")
+    for name, value in headers_in(what, own).items():
+        if sent.get(name) != value:
+            raise Wrong(f"{what} signed {name}: {value}, and returned {shown(sent.get(name))}")
+    if got[-1][0].lower() != "authorization":
+        raise Wrong(f"{what} returned {got[-1][0]} last; Authorization comes last")
 
 
 def headers_in(what, pairs):
@@ -397,6 +426,8 @@ def step_6(student):
         if not emulator.ledger:
             explain_refusal(emulator, made)
             raise Wrong(f"{what} returned {shown(got)}, but the emulator accepted no request")
+        if INPUT_LOCATION[0].lower() not in emulator.requests[-1].header("authorization"):
+            raise Wrong(f"{what} sent {INPUT_LOCATION[0]}, but did not sign it")
         compare(what, emulator.ledger[-1].output_location, got, ["OutputLocation"])
 
 
@@ -439,7 +470,9 @@ def step_7(student):
             status, error = make(student, emulator)
             canonical, expected = made[-1] if made else "", expected_by(emulator)
         print(f"--- {name}: {status}\n{error_text(error)}")
-        print(f"mismatch: {smasync.mismatch(error, canonical) or '(nothing: no line differs)'}\n")
+        print(
+            f"mismatch: {smasync.mismatch(error, canonical) or '(the answer has no canonical request)'}\n"
+        )
         if status != 403:
             raise Wrong(f"{name}: the emulator answered {status}, not 403; do steps 2 to 5 first")
         check_prediction(name, predictions[name], expected, canonical)

@@ -57,7 +57,7 @@ def canonical_uri(path, double_encode=True, normalize_path=True):
                 segments.append(segment)
         slash = "/" if segments and path.endswith("/") else ""
         path = "/" + "/".join(segments) + slash
-    return quote(path, safe="/-_.~") if double_encode else path
+    return quote(path, safe="/") if double_encode else path
 
 
 def canonical_query(query):
@@ -67,7 +67,7 @@ def canonical_query(query):
 
 
 def encode_once(text):
-    return quote(unquote_to_bytes(text), safe="-_.~")
+    return quote(unquote_to_bytes(text), safe="")
 
 
 # Step 4: string to sign, key, signature
@@ -107,12 +107,12 @@ def sign(
     if session_token:
         headers.append(("X-Amz-Security-Token", session_token))
     canonical = canonical_request(method, url, headers, body, double_encode, normalize_path)
+    signed_headers = canonical.split("\n")[-2]
     scope = f"{timestamp[:8]}/{region}/{service}/aws4_request"
     text = string_to_sign(timestamp, scope, canonical)
     authorization = (
         f"AWS4-HMAC-SHA256 Credential={access_key_id}/{scope}, "
-        f"SignedHeaders={canonical_headers(headers)[1]}, "
-        f"Signature={signature(signing_key(secret, scope), text)}"
+        f"SignedHeaders={signed_headers}, Signature={signature(signing_key(secret, scope), text)}"
     )
     return [*headers, ("Authorization", authorization)]
 

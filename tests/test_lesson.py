@@ -170,7 +170,7 @@ BROKEN = {
     ),
     "the path is encoded once": (
         3,
-        'quote(path, safe="/-_.~") if double_encode else path',
+        'quote(path, safe="/") if double_encode else path',
         "path",
         ["CanonicalUri", "expected: '/example%20space/'", "yours:    '/example space/'"],
     ),
@@ -196,7 +196,7 @@ BROKEN = {
     "the session token is not signed": (
         5,
         '"user-agent", "x-amzn-trace-id"',
-        '"user-agent", "x-amz-security-token"',
+        '"user-agent", "x-amz-security-token", "x-amzn-trace-id"',
         [
             "get-vanilla-with-session-token",
             "CanonicalHeaders",
@@ -224,7 +224,35 @@ BROKEN = {
         5,
         '[*headers, ("Authorization", authorization)]',
         '[*headers[:-1], ("Authorization", authorization)]',
-        ["signed x-amz-date, and did not return it"],
+        ["signed x-amz-date: 20150830T123600Z, and returned (there is no such line)"],
+    ),
+    "the first pair is Authorization": (
+        5,
+        '[*headers, ("Authorization", authorization)]',
+        '[("Authorization", authorization), *headers]',
+        ["returned X-Amz-Date last; Authorization comes last"],
+    ),
+    "a header is not among the unsigned": (
+        2,
+        '"trailer", ',
+        "",
+        ["UNSIGNED_HEADERS has no 'trailer'"],
+    ),
+    "key and text are swapped": (
+        4,
+        "hmac.new(key, text.encode(), ",
+        "hmac.new(text.encode(), key, ",
+        ["yours is from the text as the key"],
+    ),
+    "the header is added after signing": (
+        6,
+        """    request = urllib.request.Request(url""",
+        """    headers = sign(
+        "POST", url, [], b"", access_key_id=access_key_id, secret=secret,
+        region=region, service="sagemaker", timestamp=timestamp,
+    ) + [("X-Amzn-SageMaker-InputLocation", input_location)]
+    request = urllib.request.Request(url""",
+        ["sent X-Amzn-SageMaker-InputLocation, but did not sign it"],
     ),
     "urllib sends GET": (
         6,
@@ -256,7 +284,12 @@ BROKEN = {
     ),
     "a function has another name": (3, "canonical_uri", "uri", ["there is no canonical_uri"]),
     "a type is wrong": (2, '"".join(lines), ";"', '";"', ["not a tuple (lines, names)"]),
-    "text is bytes": (4, "text).hex()", "text)", ["signature(", "is of type bytes, not str"]),
+    "text is bytes": (
+        4,
+        "text).hex()",
+        "text)",
+        ["signature(", "expected a value of type str, got b'"],
+    ),
     "the code raises": (
         2,
         "    values = {}\n",
