@@ -18,7 +18,7 @@ project's README.md. The licence is MIT: https://opensource.org/license/mit
         )
         print(sagemaker.wait(accepted).body)
 
-Each of the four parts uses only those above it. Cut the file before a part, and the rest works:
+Each of the four parts uses only those above it, so you can cut the file before any part:
 Part I is a signer and serializer, Part II makes it a client, Part III does the whole job.
 
     PART I: THE PROTOCOL
@@ -47,8 +47,8 @@ at a Python prompt. To learn how a request is signed, read section 2 and run
     python3 smasync.py explain --example --endpoint-name my-endpoint \\
         --input-location s3://my-bucket/in.json
 
-which prints each value of one signature, in the order of its computation. Parts II to IV reach
-the outside through the parameters `environ`, `transport`, `clock`, `monotonic`, `sleep`, `random`.
+which prints each value of one signature, in the order of its computation. In Parts II to IV
+`environ`, `transport`, `clock`, `monotonic`, `sleep` and `random` are parameters, for tests.
 
 What it leaves out: SageMaker's other operations, SigV4a, event streams, adaptive retries, login.
 """
@@ -63,7 +63,7 @@ from collections import namedtuple
 from functools import cached_property, lru_cache
 from threading import Lock
 
-# Imports that cost milliseconds stand in the functions that use them: urllib.request 45 ms,
+# Slow imports are inside the functions that use them: urllib.request 45 ms,
 # http.client 30, argparse 15, typing 9, json 7, re 6, hashlib 4. Type names are for type checkers.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Credentials:
 def checked_key(name: str, text: str) -> str:
     """The text, if it is visible ASCII, as keys and tokens are; the error never quotes it."""
     if not isinstance(text, str) or not text:
-        raise CredentialsError(f"{name} is missing: give both halves of the key pair, as text")
+        raise CredentialsError(f"{name} is missing, or is not text")
     if not is_visible(text):
         raise CredentialsError(
             f"{name} has a character that no key has; look for a copied line break or space"
@@ -220,7 +220,8 @@ class Signed(namedtuple("Signed", "request canonical_request string_to_sign sign
 # In: a request, credentials, region, service and time. Out: the signed request, and the working.
 # Both sides know the secret; only a signature made with it travels. The service puts the request
 # that it received into the same canonical form, signs it, and compares: if anything that is signed
-# differs, it answers 403. sign() is the algorithm; the functions below it are its steps.
+# differs, it answers 403. sign() is the algorithm; the functions below are its steps, as AWS
+# numbers them.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -240,10 +241,10 @@ def sign(
 ) -> Signed:  # fmt: skip
     """The request with X-Amz-Date, Authorization and, where needed, a session token and Host.
 
-    `timestamp` is "20150830T123600Z", in UTC. The body's hash is always signed; `payload_hash`
-    (hex, or "UNSIGNED-PAYLOAD") replaces it, and `sign_body` also sends it as a header. S3 wants
-    `sign_body=True, double_encode=False, normalize_path=False`. `sign_session_token=False` adds
-    the token after signing, as a few services want it.
+    `timestamp` is "20150830T123600Z", in UTC. The last line signed is the body's hash, or
+    `payload_hash` (hex, or "UNSIGNED-PAYLOAD") in its place; `sign_body` also sends it as a
+    header. S3 wants `sign_body=True, double_encode=False, normalize_path=False`.
+    `sign_session_token=False` adds the token after signing, as a few services want it.
     """
     payload_hash = payload_hash or sha256_of(request.body)
     token = session_token_of(credentials)
@@ -283,7 +284,7 @@ def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
 
 
 def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The request's headers and the `added` ones, which replace those of an earlier sign()."""
+    """The request's headers, less those of an earlier sign(), and the `added` ones."""
     names = [name.lower() for name, _ in request.headers]
     replaced = {"authorization", "x-amz-date", "x-amz-security-token"}
     replaced.update([name.lower() for name, _ in added])
@@ -305,7 +306,9 @@ def split_url(url: str) -> tuple[str, str, str]:
     rest, _, query = rest.partition("?")
     host, _, path = rest.partition("/")
     default_port = ":443" if scheme == "https" else ":80"
-    return host[: -len(default_port)] if host.endswith(default_port) else host, "/" + path, query
+    if host.endswith(default_port):
+        host = host[: -len(default_port)]
+    return host, "/" + path, query
 
 
 def canonical_request(
@@ -336,14 +339,14 @@ def canonical_request(
 def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool = True) -> str:
     """The path without empty and dot segments, percent-encoded once more than on the wire.
 
-    S3 alone takes the path as it is on the wire: it is the name of an object, dots and all.
+    Only S3 signs the path as it is on the wire: it is an object's name, dots included.
 
     >>> canonical_uri("/a/./b//../c%20d/")
     '/a/c%2520d/'
     >>> canonical_uri("/a/./b//../c%20d/", double_encode=False, normalize_path=False)
     '/a/./b//../c%20d/'
     """
-    if normalize_path and ("//" in path or "/." in path):
+    if normalize_path and ("//" in path or "/." in path):  # most paths have neither
         segments: list[str] = []
         for segment in path.split("/"):
             if segment == "..":
@@ -355,7 +358,7 @@ def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool
 
 
 def canonical_query(query: str) -> str:
-    """The parameters, names and values encoded anew, sorted by name and then by value.
+    """The parameters but empty ones, encoded anew, sorted by name and then by value.
 
     >>> canonical_query("b=2&a=x%2fy&a=&flag")
     'a=&a=x%2Fy&b=2&flag='
@@ -399,8 +402,8 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
 def uri_encode(text: str | bytes, safe: str = "") -> str:
     """Each byte of the UTF-8 text as %XX, except for A-Z a-z 0-9 - . _ ~ and those in `safe`.
 
-    Most calls repeat the same path, so the last 64 results are cached; for presigned URLs that
-    includes the session token.
+    Most calls repeat the same path, so the last 64 results are cached; of presigned URLs also the
+    session token.
 
     >>> uri_encode("a b/ü~%!'()*")
     'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
@@ -411,7 +414,7 @@ def uri_encode(text: str | bytes, safe: str = "") -> str:
 
 
 def credential_scope(timestamp: str, region: str, service: str) -> str:
-    """For step 3: the day, the region and the service for which the signature is valid.
+    """For step 3: the day, the region and the service that the signing key is for.
 
     Raises ParamValidationError for another form of `timestamp`, and ConfigurationError for text
     that cannot be a region (section 6).
@@ -493,7 +496,8 @@ def presign(
     )  # fmt: skip
     to_sign = string_to_sign(timestamp, scope, canonical)
     signature = hmac_sha256(signing_key(credentials.secret_access_key, scope), to_sign).hex()
-    url = with_query(url, [*([] if sign_session_token else token), ("X-Amz-Signature", signature)])
+    late = [] if sign_session_token else token
+    url = with_query(url, [*late, ("X-Amz-Signature", signature)])
     signed = request._replace(url=url, headers=tuple(headers))
     return Signed(signed, canonical, to_sign, signature)
 
@@ -660,7 +664,7 @@ def check_value(member: Member, value: Any, limits: bool) -> None:
 
 
 # --- 4. Errors and answers ---------------------------------------------------
-# First the errors, one class for each place where the fault can be: your call, configuration,
+# First the errors, one class for each cause: your call, configuration,
 # credentials, the network, the service, the model. Then the reading of answers. In: a Response.
 # Out: the dict that boto3 returns, or a ClientError like botocore's. A 2xx with a header
 # X-Amzn-SageMaker-* or a JSON object means that the inference is enqueued, even if cut short.
@@ -681,7 +685,7 @@ class Error(Exception):
 
 
 class ParamValidationError(Error, ValueError):
-    """The call breaks the operation's rules; nothing was sent. `.problems` lists them all."""
+    """The call is not valid; nothing was sent. `.problems` lists everything wrong."""
 
     problems: tuple[str, ...] = ()
 
@@ -711,7 +715,7 @@ class TransportError(Error, OSError):
 
 
 class ClientError(Error):
-    """AWS said no. `.response` and `.operation_name` are those of botocore's ClientError.
+    """AWS refused. `.response` and `.operation_name` are those of botocore's ClientError.
 
     `.code` is the service's error code (the HTTP status as text if it gave none), `.message` its
     own words, `.status` the HTTP status, `.request_id` what AWS Support asks for. `.hint` says
@@ -761,7 +765,7 @@ class InferenceError(Error):
 
 
 class ResultTimeout(Error, TimeoutError):
-    """Still running: nothing at `.location` after `.waited` seconds."""
+    """No result at `.location` after `.waited` seconds."""
 
     location: str = ""
     waited: float = 0.0
@@ -886,7 +890,7 @@ def error_message(response: Response, body: dict[str, Any] | None) -> str:
 HINTS = {
     "AccessDeniedException": "allow sagemaker:InvokeEndpointAsync on the endpoint to this caller",
     "UnrecognizedClientException": "the key is unknown here: deleted, of another partition, in "
-    "quotes, or temporary and without its session token",
+    "quotes, or with no session token or a wrong one",
     "ExpiredTokenException": "log in again, or check what renews the credentials",
     "RequestTimeTooSkewed": "set this machine's clock",
 }
@@ -934,8 +938,8 @@ def masked(text: str, hidden: frozenset[str] = HIDDEN_HEADERS) -> str:
 
 # --- 5. Retry decisions ------------------------------------------------------
 # In: an error. Out: whether to try again, after how long, and at what cost. The rules are those of
-# AWS's SDKs as of 2026. Each retry is paid for from a quota that all calls of a client share, so
-# that clients do not triple the load of a service that fails.
+# AWS's SDKs as of 2026. Each retry costs part of a budget that all calls of a client share, so
+# that clients do not triple the load of a failing service.
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 
 MAX_ATTEMPTS = 3  # the SDKs' "standard" mode: one call and at most two retries
@@ -1003,7 +1007,7 @@ def backoff(kind: str, retry: int, random: float, retry_after: str | None = None
 
 
 class RetryQuota:
-    """What a client can still spend on retries: QUOTA at first, then 0 to QUOTA."""
+    """A client's retry budget: QUOTA at first, and never more."""
 
     def __init__(self) -> None:
         self.available, self._lock = QUOTA, Lock()
@@ -1087,7 +1091,7 @@ def resolve_endpoint(
     'https://runtime.sagemaker.eu-west-1.api.aws'
     """
     if not region:
-        raise ConfigurationError("no region: pass region_name, or set AWS_REGION or the profile's")
+        raise ConfigurationError("no region: use region_name, AWS_REGION or the profile's region")
     check_region(region)
     if endpoint_url is not None:
         if use_fips or use_dualstack:
@@ -1208,7 +1212,7 @@ def load_profiles(environ: Environ) -> Profiles:
 
 
 def expanded(path: str, environ: Environ) -> str:
-    """The path with $VARIABLES and "~" replaced; without HOME, home is the system's idea."""
+    """The path with $VARIABLES and "~" replaced; without HOME, "~" is the system's home."""
     if "$" in path:
         from string import Template
 
@@ -1430,7 +1434,7 @@ class UrllibTransport:
             sock = self._connection(route, deadline)
             sock.limit, sock.deadline = self._read_timeout, deadline
             answer = ask(sock, route, request)
-        except (OSError, HTTPException, UnicodeError) as error:  # the last of a host's name
+        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: bad host name
             failure = transport_error(route, error, self._ca_bundle)
         else:
             body, complete = read_body(answer, sink if answer.status in (200, 206) else None, sock)
@@ -1446,7 +1450,7 @@ class UrllibTransport:
                 self.close(MAX_IDLE_CONNECTIONS)
             elif sock:
                 sock.close()
-        raise failure  # not from the error, which may quote what came
+        raise failure  # no `from error`: it may quote the answer
 
     def _connection(self, route: Any, deadline: float) -> TimedSocket:
         """The most recently used idle connection that still works, or a new one."""
@@ -1569,7 +1573,7 @@ def ask(sock: TimedSocket, route: Any, request: Request) -> http.client.HTTPResp
         headers += tuple(route.header_items())
     lines = [f"{name}: {value}\r\n" for name, value in headers]
     head = "".join([f"{request.method} {route.selector or '/'} HTTP/1.1\r\n", *lines, "\r\n"])
-    if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # none within one
+    if not re.fullmatch(HEAD, head) or head.count("\n") != len(headers) + 2:  # no injected line
         raise ParamValidationError("method, URL or a header has a character HTTP does not allow")
     for piece in pieces_of(head.encode(), request.body):
         try:
@@ -1886,7 +1890,7 @@ class Sender:
         if headers is not None:
             date, skew = headers.get("date"), clock_skew(headers, sent_at, received_at)
             metadata.update(ResponseAt=received_at, ServerTime=http_date(date), ClockSkew=skew)
-            if skew is not None and call.credentials:  # IMDS's clock is ours
+            if skew is not None and call.credentials:  # of signed calls only
                 self.skew = skew
         metadata.update(RetryAttempts=len(call.attempts) - 1, Attempts=call.attempts)
         return answer, failure
@@ -1972,8 +1976,8 @@ def logger() -> Logger | None:
 
 # --- 10. Credentials ---------------------------------------------------------
 # In: settings. Out: Credentials. The chain is a tuple of providers, asked in order. A provider is
-# a method that returns Credentials, or None if it is not configured. One that is configured and
-# does not work raises, and ends the search: to use another identity would be worse. CHAIN has the
+# a method that returns Credentials, or None if it is not configured. If a configured provider
+# fails, the search ends with its error: no other identity is used by accident. CHAIN has the
 # order, and PROFILE_PROVIDERS the order within a profile.
 # https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
 
@@ -2010,7 +2014,7 @@ class CredentialChain:
 
     current: Any = None  # Credentials, once loaded
     deadline = NEVER  # of the requests of a load
-    path: tuple[str, ...] = ()  # the profile to look into, after those that it is the source of
+    path: tuple[str, ...] = ()  # the chosen profile and its sources; the last is read
     where, profile = "the environment", dict[str, str]()
 
     def __init__(
@@ -2105,7 +2109,7 @@ class CredentialChain:
             return None
         if (source and kind) or (not source and kind not in CREDENTIAL_SOURCES):
             either = f"source_profile or credential_source: {', '.join(CREDENTIAL_SOURCES)}"
-            raise CredentialsError(f"{self.where} has role_arn; add either {either}")
+            raise CredentialsError(f"{self.where} has role_arn; set either, not both: {either}")
         base = self.from_source(source) if source else CREDENTIAL_SOURCES[kind](self)
         if not base:
             raise CredentialsError(f"{self.where}: {source or kind} has no credentials")
@@ -2234,7 +2238,7 @@ class CredentialChain:
             )  # fmt: skip
             wrong = ""
         except subprocess.TimeoutExpired:
-            wrong = f"no end after {seconds:.0f} s"
+            wrong = f"killed after {seconds:.0f} s"
         except (OSError, ValueError) as error:
             wrong = f"cannot be run: {error}"
         if wrong:  # raised here: the errors above quote the command, which may have a secret
@@ -2256,12 +2260,12 @@ class CredentialChain:
             raise CredentialsError(f"{name}, or …_RELATIVE_URI, which begins with /, is malformed")
         host, _ = host_and_port(split_url(check_endpoint_url(url.partition("?")[0], name))[0], 0)
         if not url.startswith("https:") and host not in NEAR_HOSTS:
-            raise CredentialsError(f"{name}: {host[:80]!r} is neither https nor this machine")
+            raise CredentialsError(f"{name}: {host[:80]!r} is not local; use https")
         name = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
         file = self.environ.get(f"{name}_FILE")
         token = token_in(file) if file else self.environ.get(name) or ""
         if not token.isascii() or not token.isprintable():
-            raise CredentialsError(f"{name} has a line break or the like")
+            raise CredentialsError(f"{name} is not printable ASCII")
         headers: Headers = (("Authorization", token),) if token else ()
         request = Request("GET", url, (("Accept", "application/json"), *headers))
         answer = self.ask("container credentials", request, near=2, secrets=(relative,))
@@ -2290,7 +2294,7 @@ class CredentialChain:
         except ClientError as error:
             if error.operation_name == "IMDS role" and error.status == 404:
                 return None  # the instance has no role
-            advice = "is IMDS disabled, or without version 2, which is needed?"
+            advice = "is IMDS disabled, or without version 2 (required)?"
             raise CredentialsError(f"{error}; {advice}") from error
         return credentials_in(answer, "IMDS's answer")
 
@@ -2411,7 +2415,7 @@ class RuntimeClient:
 
     `credentials` is Credentials, or a callable that returns some. `verify` is a file of CA
     certificates, or False, which is unsafe. With `retry_sent=False` a request that got no answer,
-    but may have been accepted, is not sent again. To make a client opens no connection. Raises
+    but may have been accepted, is not sent again. Making a client opens no connection. Raises
     ConfigurationError, CredentialsError.
     """
 
@@ -2511,11 +2515,11 @@ lambda_client = lru_cache(None)(RuntimeClient)  # kept for later invocations
 
 
 def lambda_handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
-    """A Lambda function's handler: the event is the members; returns what the operation does.
+    """A Lambda function's handler: takes the members as its event, returns the operation's dict.
 
     Body is base64 if it is a string, and is sent as JSON if it is an object or an array. Region,
-    credentials and the rest come from the function's environment. The call raises a second
-    before the function's time is over, or half-way if less than two seconds are left.
+    credentials and the rest come from the function's environment. The call times out
+    one second before the function does, or half-way if less than two seconds are left.
     """
     client, timeout = lambda_client(), None
     if hasattr(context, "get_remaining_time_in_millis"):
@@ -2550,8 +2554,9 @@ def from_base64(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except ValueError:
-        advice = "on the command line, use fileb://path or --cli-binary-format raw-in-base64-out"
-        raise ParamValidationError(f"Body: is not base64; encode it; {advice}") from None
+        advice = "on the command line, fileb://path or --cli-binary-format raw-in-base64-out"
+        text = f"Body: is not base64; give base64, an object or an array; {advice}"
+        raise ParamValidationError(text) from None
 
 
 # === PART III: THE WHOLE JOB =================================================
@@ -2626,7 +2631,7 @@ class Client(RuntimeClient):
 
         With `file` the body goes there: to a path, where it appears atomically once complete, or
         to a binary file from where it stands. Raises InferenceError when the model failed, and
-        ResultTimeout after `timeout`; instead of that, ClientError when S3 answered only 403, and
+        ResultTimeout after `timeout`; or instead ClientError when S3's last answer was 403, and
         TransportError when a download had begun. While S3 cannot be reached, the wait continues.
         Errors that waiting cannot fix are raised at once.
         """
@@ -2750,14 +2755,14 @@ class Client(RuntimeClient):
         if trouble and (download.begun or trouble.metadata.get("HTTPStatusCode") == 403):
             raise trouble
         why = f"the last look failed: {trouble}" if trouble else "queued, or still running"
-        unseen = "a failure would not show: the endpoint has no S3FailurePath"
+        unseen = "a failure would not show: there is no FailureLocation"
         advice = "wait longer, or look again later" if places[1] else unseen
         text = f"nothing at {places[0]} after {waited:.1f} s: {why}; {advice}"
         raise ResultTimeout(text, location=places[0], waited=waited) from trouble
 
 
 def input_file(data: Any) -> Any:
-    """A context manager for a binary file: `data` itself, its bytes, or the path that it is."""
+    """A context manager for a binary file: `data` is one, or bytes, or a path."""
     from contextlib import nullcontext
 
     if isinstance(data, (bytes, bytearray, memoryview)):
@@ -2766,7 +2771,7 @@ def input_file(data: Any) -> Any:
         return open(data, "rb")
     if hasattr(data, "seekable") and data.seekable() and isinstance(data.read(0), bytes):
         return nullcontext(data)
-    right = "bytes, a file's path, nor a file opened with 'rb'; save a pipe's data to a file"
+    right = "bytes, an existing path, nor a file opened with 'rb'; save a pipe's data first"
     raise ParamValidationError(f"data: {str(data)[:80]!r} is neither {right}")
 
 
@@ -2785,7 +2790,7 @@ class BoundedReader(io.RawIOBase):
 
 
 def is_absent(error: ClientError) -> bool:
-    """Whether S3 says that the object is not there, or does not say it (403)."""
+    """Whether the object is absent (404), or S3 hides whether it is (403)."""
     if error.status == 403:
         return error.code == "AccessDenied" and denied_action(error) in ("", "s3:ListBucket")
     return error.status == 404 and error.code != "NoSuchBucket"
@@ -2802,8 +2807,8 @@ def locations_in(accepted: Mapping[str, Any]) -> tuple[str, str]:
         raise ParamValidationError("this is not an answer of invoke_endpoint_async")
     output, failure = accepted.get("OutputLocation"), accepted.get("FailureLocation") or ""
     if not output:
-        advice = "give the endpoint's AsyncInferenceConfig an S3OutputPath, or see its SNS topic"
-        raise ParamValidationError(f"there is no OutputLocation: {advice}")
+        advice = "if the answer has none, set S3OutputPath in the endpoint's AsyncInferenceConfig"
+        raise ParamValidationError(f"there is no OutputLocation: pass it; {advice}")
     for location in filter(None, (output, failure)):
         parse_location(location)
     return output, failure
@@ -2963,7 +2968,7 @@ def answer_to(client: Client, left: list[bool], request: Any) -> dict[str, Any]:
                 raise
             retry_after = error.metadata["HTTPHeaders"].get("x-amz-retry-after")
             pause = backoff("throttle", retry, sender.random(), retry_after)
-            while pause > 0 and not left:  # in short naps, to notice when the loop is left
+            while pause > 0 and not left:  # short sleeps: the caller may leave the loop
                 sender.sleep(min(pause, 0.5))
                 pause -= 0.5
             if left:
@@ -3014,7 +3019,7 @@ def main(argv: list[str] | None = None) -> int:
             logging.basicConfig(format="%(asctime)s %(name)s %(message)s")
             logging.getLogger("smasync").setLevel(logging.DEBUG)
         status = int(options.run(options) or 0)
-    except SystemExit as end:  # argparse's --help, or its complaint
+    except SystemExit as end:  # --help, or argparse's usage error
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
         if not isinstance(error, BrokenPipeError):  # nobody reads our output now
@@ -3226,7 +3231,7 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
 def explanation(signed: Signed, secret: str = "") -> str:
     """One signature as a lesson, with AWS's names for its steps and their parts.
 
-    With a `secret`, the example's, every value is shown; without, no key or sensitive member.
+    With a `secret`, the example's, every value is shown; without it, nothing secret.
     """
     request, hidden = signed.request, frozenset(() if secret else HIDDEN_IN_EXPLAIN)
     canonical = masked(signed.canonical_request, hidden).split("\n")
@@ -3298,7 +3303,7 @@ def _run_bulk(options: Namespace) -> int:
     """Enqueue what has no result yet; 254 when a line failed, in this run or before."""
     for path in (options.manifest, options.results):
         if not os.path.isfile(path) and (path == options.manifest or os.path.exists(path)):
-            raise ParamValidationError(f"{path}: not a file that can be read twice; save it first")
+            raise ParamValidationError(f"{path}: no such file, or not one that can be read twice")
     with _client(options) as client, open(options.results, "a+b") as results:
         lock_file(results)
         bulk = _Bulk(options, results)
@@ -3372,7 +3377,7 @@ class _Bulk:
             index += 1
 
     def record(self, entry: dict[str, Any], answer: dict[str, Any] | None, error: Any) -> None:
-        """Append the result of a line at once; it outlives this process."""
+        """Append the result of a line, and flush it to the file."""
         import json
 
         code = str(getattr(error, "code", ""))
@@ -3459,7 +3464,7 @@ COMMANDS: tuple[tuple[str, Callable[[Namespace], object], str, str], ...] = (
      "--cli-input-json --cli-binary-format --query --output-file --wait",
      "enqueue one inference and print where its result will be"),
     ("explain", _run_explain, "--cli-input-json --cli-binary-format --example",
-     "print every value of the signature of such a request; send nothing"),
+     "show how a request is signed, step by step, without sending it"),
     ("wait", _run_wait,
      "--output-location --failure-location --cli-input-json --timeout --output-file",
      "wait for a result and print it"),

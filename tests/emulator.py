@@ -1409,15 +1409,22 @@ def main(argv: list[str] | None = None) -> int:
         print(text, file=sys.stderr, flush=True)
 
     with Emulator(port=arguments.port, latency=arguments.latency, log=log) as emulator:
-        verb = "set" if os.name == "nt" else "export"
+        verb, unset = ("set", "set {}=") if os.name == "nt" else ("export", "unset {}")
         for name, value in environment(emulator).items():
             print(f"{verb} {name}={value}", flush=True)
+        for name in ELSEWHERE:
+            print(unset.format(name), flush=True)
         log("Serving; Ctrl-C ends it.")
         try:
             while True:
                 time.sleep(1)
         except KeyboardInterrupt:
             return 0
+
+
+# Variables of a shell that would point a client elsewhere, or go badly with the emulator's key.
+ELSEWHERE = """AWS_SESSION_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE AWS_USE_FIPS_ENDPOINT
+    AWS_USE_DUALSTACK_ENDPOINT AWS_IGNORE_CONFIGURED_ENDPOINT_URLS""".split()
 
 
 def environment(emulator: Emulator) -> dict[str, str]:

@@ -242,8 +242,8 @@ def test_results_that_bulk_did_not_write_are_refused_and_left_alone(desk, text):
 
 
 CANNOT = {  # arguments, environment, exit status, what is said; nothing is sent
-    "no manifest": (("bulk", "missing", "--results", "r"), {}, 252, "missing: not a file"),
-    "a folder of results": ((*BULK[:3], "."), {}, 252, r"\.: not a file"),
+    "no manifest": (("bulk", "missing", "--results", "r"), {}, 252, "missing: no such file"),
+    "a folder of results": ((*BULK[:3], "."), {}, 252, r"\.: no such file"),
     "no folder": ((*BULK[:3], "missing/r"), {}, 255, "missing/r"),
     "its own results": ((*BULK[:3], "manifest.jsonl"), {}, 252, "not written by bulk"),
     "concurrency 0": ((*BULK, "--concurrency", "0"), {}, 252, "concurrency: 0 "),

@@ -597,7 +597,7 @@ def test_a_process_that_does_not_end_is_ended_with_the_call_or_after_a_minute(de
     with desk.client() as client, pytest.raises(TransportError) as raised:
         client.invoke_endpoint_async(**CALL, timeout=0.4)
     assert raised.value.kind == "timeout"
-    assert re.search("credential_process.*no end after 0 s", str(raised.value))
+    assert re.search("credential_process.*killed after 0 s", str(raised.value))
 
 
 # --- where and how services are asked ------------------------------------------------------------
