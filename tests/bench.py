@@ -739,7 +739,7 @@ MEASURES: tuple[tuple[tuple[int, ...], Callable[[Setting, int], Figures]], ...] 
 
 
 def table(rounds: list[Figures], rows: list[int]) -> str:
-    head = "| | | smasync | beside it | times better (min–max) | target | reached |"
+    head = "| | | smasync | compared with | ratio (min–max) | target | reached |"
     lines = [cells(line, rounds) for line in LINES if line.row in rows]
     return "\n".join([head, "|--:|---|--:|--:|--:|--:|---|", *map(" | ".join, lines)])
 

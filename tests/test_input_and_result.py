@@ -606,7 +606,9 @@ def test_a_wait_in_vain_says_where_how_long_and_what_was_wrong(caplog, job, step
     else:
         error = raised_by(smasync.ResultTimeout, client.wait, job, timeout=60)
         assert error.location == OUTPUT and error.waited == timeline.now and OUTPUT in str(error)
-        assert ("there is no FailureLocation" in str(error)) is (job is not ACCEPTED), "it cannot be seen"
+        assert ("there is no FailureLocation" in str(error)) is (job is not ACCEPTED), (
+            "it cannot be seen"
+        )
         cause = error.__cause__
         assert cause is None or str(cause) in str(error)
     assert isinstance(cause, kind) and getattr(cause, "status", None) == status

@@ -476,19 +476,19 @@ def test_the_size_in_the_comparison_is_the_file_s():
 
 def test_the_short_speed_tables_repeat_the_whole_one():
     """The whole one is what bench.py printed."""
-    tables = [rows for rows in all_rows_of(TEXT) if "beside it" in rows[0]]
+    tables = [rows for rows in all_rows_of(TEXT) if "compared with" in rows[0]]
     short, whole = tables
     assert len(short) == 3 and len(whole) > 15
     for row in short:
         (same,) = (
             each for each in whole if each["smasync"] == row["smasync"]
-            and each["beside it"] == row["beside it"]
+            and each["compared with"] == row["compared with"]
         )  # fmt: skip
-        assert same["times better (min–max)"].split()[0] == row["times better"]
+        assert same["ratio (min–max)"].split()[0] == row["ratio"]
     (compared,) = (row for row in rows_of(TEXT, "") if row[""] == "import and a client")
     (same,) = (row for row in short if row[""] == "import and `Client`")
     assert (compared["smasync"], f"boto3: {compared['boto3']}") == (
-        same["smasync"], same["beside it"],
+        same["smasync"], same["compared with"],
     )  # fmt: skip
 
 

@@ -78,10 +78,12 @@ def test_it_writes_nothing_where_it_is_and_needs_no_home(copy):
 
 
 def test_a_renamed_copy_works_as_a_module_a_client_and_a_command(copy):
-    vendored = copy.rename(copy.with_name("_sm.py"))
+    (copy.parent / "vendor").mkdir()
+    vendored = copy.rename(copy.parent / "vendor" / "_sm.py")
     assert SIGNATURE in printed(sys.executable, vendored, *EXAMPLE)
+    assert SIGNATURE in printed(sys.executable, "-m", "vendor._sm", *EXAMPLE, cwd=copy.parent)
     program = """
-import _sm
+from vendor import _sm
 with _sm.Client("us-east-1") as client:
     accepted = client.invoke_endpoint_async(EndpointName="my-endpoint", Body=b"[1, 2]")
     print(client.wait(accepted).body.decode(), _sm.Client.__module__)
@@ -93,6 +95,6 @@ with _sm.Client("us-east-1") as client:
     with Emulator() as emulator:
         given = {**environment(emulator), "PYTHONPATH": str(copy.parent)}
         shown = printed(sys.executable, "-W", "error", "-c", program, **given)
-        assert '"count": 2' in shown and shown.split()[-2:] == ["_sm", "_sm"]
+        assert '"count": 2' in shown and shown.split()[-2:] == ["vendor._sm", "vendor._sm"]
         agent = emulator.requests[0].header("user-agent")
     assert agent.startswith(f"smasync/{smasync.__version__} ")
