@@ -199,6 +199,7 @@ HEADERS = (
     [("Host", "example.com")],
     [("X-Amz-Date", TIMESTAMP), ("Host", "example.com")],
     [("Host", "example.com"), ("My-Header", "  a   b  ")],
+    [("Host", "example.com"), ("My-Header", "a\n  b\t c")],
     [("My-Header", "2"), ("Host", "example.com"), ("my-header", "3"), ("MY-HEADER", "1")],
     [("User-Agent", "me"), ("Authorization", "AWS4 ..."), ("Host", "example.com")],
     [("X-2", "b"), ("X-10", "a"), ("X", ""), ("Host", "example.com:8080")],
@@ -295,6 +296,7 @@ def slip(scope, key):
         'the secret without "AWS4" before it': chained(SECRET, parts),
         "kService: the last round is missing": chained(secret, parts[:-1]),
         "a key of a key in hex: take digest(), not hexdigest()": chained(secret, parts, in_hex),
+        "keys in hex: take digest(), not hexdigest()": chained(secret, parts, all_in_hex),
         "the text as the key, and the key as the text": chained(secret, parts, swapped),
     }
     return next((f"; yours is from {text}" for text, made in slips.items() if made == key), "")
@@ -310,6 +312,10 @@ def chained(secret, parts, round_of=smasync.hmac_sha256):
 def in_hex(key, part):
     made = smasync.hmac_sha256(key, part)
     return made if part == "aws4_request" else made.hex().encode()
+
+
+def all_in_hex(key, part):
+    return smasync.hmac_sha256(key, part).hex().encode()
 
 
 def swapped(key, part):
@@ -328,7 +334,9 @@ def step_5(student):
         with told_about(f"AWS's vector {case.name}"):
             check_vector(student, case)
     with told_about("a request to S3, with double_encode=False and normalize_path=False"):
-        check_s3(student)
+        check_s3(student, "https://my-bucket.s3.us-east-1.amazonaws.com/a//in%20put.json")
+    with told_about("a request to S3 at a port, without a path"):
+        check_s3(student, "https://my-bucket.s3.us-east-1.amazonaws.com:8443")
 
 
 @contextlib.contextmanager
@@ -358,8 +366,7 @@ def check_vector(student, case):
     check_signer(student, request, where, options, canonical, authorization)
 
 
-def check_s3(student):
-    url = "https://my-bucket.s3.us-east-1.amazonaws.com/a//in%20put.json"
+def check_s3(student, url):
     headers = [(HASH_HEADER, EMPTY_HASH)]
     where = {"region": "us-east-1", "service": "s3", "timestamp": TIMESTAMP}
     options = {"double_encode": False, "normalize_path": False}
