@@ -218,10 +218,10 @@ class Signed(namedtuple("Signed", "request canonical_request string_to_sign sign
 
 # --- 2. Signature Version 4 --------------------------------------------------
 # In: a request, credentials, region, service and time. Out: the signed request, and the working.
-# Both sides know the secret; only a signature made with it travels. The service puts the request
-# that it received into the same canonical form, signs it, and compares: if anything that is signed
-# differs, it answers 403. sign() is the algorithm; the functions below are its steps, as AWS
-# numbers them.
+# Both sides know the secret; only its id and a signature travel. The service puts the request that
+# it received into the same canonical form, signs it, and compares: if anything signed differs, or
+# the time is minutes off, it answers 403. sign() is the algorithm; the functions below are its
+# steps, as AWS numbers them.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -241,9 +241,9 @@ def sign(
 ) -> Signed:  # fmt: skip
     """The request with X-Amz-Date, Authorization and, where needed, a session token and Host.
 
-    `timestamp` is "20150830T123600Z", in UTC. The last line signed is the body's hash, or
-    `payload_hash` (hex, or "UNSIGNED-PAYLOAD") in its place; `sign_body` also sends it as a
-    header. S3 wants `sign_body=True, double_encode=False, normalize_path=False`.
+    `timestamp` is "20150830T123600Z", in UTC. The canonical request ends in the body's hash, or
+    in `payload_hash` (hex, or "UNSIGNED-PAYLOAD"); `sign_body` also sends that as a header. S3
+    wants `sign_body=True, double_encode=False, normalize_path=False`.
     `sign_session_token=False` adds the token after signing, as a few services want it.
     """
     payload_hash = payload_hash or sha256_of(request.body)
@@ -284,7 +284,7 @@ def session_token_of(credentials: Credentials) -> list[tuple[str, str]]:
 
 
 def headers_to_sign(request: Request, added: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The request's headers, less those of an earlier sign(), and the `added` ones."""
+    """The request's headers, less an earlier sign()'s three, and the `added` ones."""
     names = [name.lower() for name, _ in request.headers]
     replaced = {"authorization", "x-amz-date", "x-amz-security-token"}
     replaced.update([name.lower() for name, _ in added])
@@ -315,7 +315,7 @@ def canonical_request(
     method: str, url: str, headers: Iterable[tuple[str, str]], payload_hash: str, *,
     double_encode: bool = True, normalize_path: bool = True,
 ) -> str:  # fmt: skip
-    """Step 1: method, path, query, headers, their names, and the payload's hash, a line each.
+    """Step 1: method, path, query, headers, an empty line, their names, the payload's hash.
 
     Proxies may reorder headers and re-encode URLs, so both sides write them in one fixed form.
 
@@ -358,7 +358,7 @@ def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool
 
 
 def canonical_query(query: str) -> str:
-    """The parameters but empty ones, encoded anew, sorted by name and then by value.
+    """The non-empty parts, encoded anew, sorted by name and then by value.
 
     >>> canonical_query("b=2&a=x%2fy&a=&flag")
     'a=&a=x%2Fy&b=2&flag='
@@ -402,8 +402,8 @@ def canonical_headers(headers: Iterable[tuple[str, str]]) -> tuple[str, str]:
 def uri_encode(text: str | bytes, safe: str = "") -> str:
     """Each byte of the UTF-8 text as %XX, except for A-Z a-z 0-9 - . _ ~ and those in `safe`.
 
-    Most calls repeat the same path, so the last 64 results are cached; of presigned URLs also the
-    session token.
+    Most calls repeat the same path, so the last 64 results are cached, with presign's session
+    tokens among them.
 
     >>> uri_encode("a b/ü~%!'()*")
     'a%20b%2F%C3%BC~%25%21%27%28%29%2A'
@@ -510,10 +510,10 @@ def with_query(url: str, parameters: list[tuple[str, str]]) -> str:
 
 
 # --- 3. The operation --------------------------------------------------------
-# In: the members that a caller gives. Out: an unsigned request, or one ParamValidationError that
+# In: a call's members (parameters). Out: an unsigned request, or one ParamValidationError that
 # lists every problem. One table maps the members to the wire. To add a member, add a row here and
-# a keyword to RuntimeClient.invoke_endpoint_async. The rules are those of
-# AWS's model for SageMaker Runtime (API version 2017-05-13); its protocol is restJson1:
+# a keyword to RuntimeClient.invoke_endpoint_async. The rules are those of AWS's model for
+# SageMaker Runtime (API version 2017-05-13); its protocol is restJson1:
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 # https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 
@@ -547,7 +547,7 @@ TYPES: dict[str, Any] = {
     "blob": ((bytes, bytearray, memoryview, str), " bytes"),
 }
 UNSENDABLE = {
-    # string: what cannot be sent unchanged, what is allowed
+    # what cannot be sent unchanged, what can; all others: printable ASCII
     "EndpointName": (r"[\0-\x1f\x7f\ud800-\udfff/]|\A\.{0,2}\Z", "no / or control character, nor . or .."),
     "InputLocation": (r"[\0-\x1f\x7f\ud800-\udfff]|\A | \Z", "no control character, no space at an end"),
 }
@@ -664,10 +664,10 @@ def check_value(member: Member, value: Any, limits: bool) -> None:
 
 
 # --- 4. Errors and answers ---------------------------------------------------
-# First the errors, one class for each cause: your call, configuration,
-# credentials, the network, the service, the model. Then the reading of answers. In: a Response.
-# Out: the dict that boto3 returns, or a ClientError like botocore's. A 2xx with a header
-# X-Amzn-SageMaker-* or a JSON object means that the inference is enqueued, even if cut short.
+# First the errors, one class for each cause: your call, configuration, credentials, the network,
+# the service, the model. Then the reading of answers. In: a Response. Out: the dict that boto3
+# returns, or a ClientError like botocore's. A 2xx with a header X-Amzn-SageMaker-* or a JSON
+# object means that the inference is enqueued, even if the body is cut.
 
 
 class Error(Exception):
@@ -858,7 +858,7 @@ def client_error(response: Response, body: dict[str, Any] | None, operation: str
 
 
 def error_code(headers: Mapping[str, str], body: Mapping[str, Any]) -> str:
-    """The code, from each place where restJson1 allows it, without namespace and URL; or "".
+    """The first code where restJson1 allows one, without namespace and URL; or "".
 
     >>> error_code({"x-amzn-errortype": "ValidationError:http://internal.amazon.com/"}, {})
     'ValidationError'
@@ -911,7 +911,7 @@ def mismatch(error: Mapping[str, str], canonical: str) -> str:
     expected = error.get("CanonicalRequest") or said.rpartition("'\n\nThe String-to-Sign")[0]
     if not expected:
         return ""
-    lines = zip([*expected.split("\n"), ""], [*canonical.split("\n"), ""])
+    lines = zip([*expected.split("\n"), None], [*canonical.split("\n"), None])
     for number, (their, our) in enumerate(lines, 1):
         if their != our:
             what = f"line {number} of the canonical request"
@@ -948,7 +948,7 @@ RETRIES: dict[str, tuple[float, int]] = {
     # kind: the longest first delay in seconds, what a retry costs
     "transient": (0.05, 14),
     "throttle": (1.0, 5),
-    "corrected": (0.05, 0),  # the next request has the right time, or other credentials
+    "corrected": (0.05, 0),  # the next has the right time, or (section 9) new credentials
 }
 QUOTA = 500
 TRANSIENT = frozenset([500, 502, 503, 504, "RequestTimeout", "RequestTimeoutException"])
@@ -993,7 +993,7 @@ def retry_kind(error: Error, *, skew: float | None = None, retry_sent: bool = Tr
 def backoff(kind: str, retry: int, random: float, retry_after: str | None = None) -> float:
     """Seconds to wait before a retry; the first one is number 0, and `random` is in [0, 1).
 
-    `retry_after` is the header x-amz-retry-after, in milliseconds.
+    `retry_after` (x-amz-retry-after, in milliseconds) adds 5 s at most.
 
     >>> [backoff("transient", retry, 1.0) for retry in range(4)]
     [0.05, 0.1, 0.2, 0.4]
@@ -1060,7 +1060,7 @@ def http_date(text: str | None) -> float | None:
 
 # fmt: off
 PARTITIONS = (
-    # name, what its regions begin with, DNS suffix, dual-stack DNS suffix; the last row is the rest
+    # partition, its regions' prefix, DNS suffix, and the dual-stack (IPv6) one; last, the rest
     ("aws-cn", "cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
     ("aws-us-gov", "us-gov-", "amazonaws.com", "api.aws"),
     ("aws-iso", "us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
@@ -1072,7 +1072,7 @@ PARTITIONS = (
 )
 HOSTS = {"sagemaker-runtime": "runtime.sagemaker", "s3": "s3", "sts": "sts", "sso": "portal.sso"}
 FIPS_HOSTS = {
-    # FIPS without dual-stack, where a partition has no "-fips" at the end
+    # FIPS without dual-stack: the hosts that do not end in "-fips"
     ("sagemaker-runtime", "aws"): "runtime-fips.sagemaker",
     ("sagemaker-runtime", "aws-us-gov"): "runtime.sagemaker",
     ("sts", "aws-us-gov"): "sts",

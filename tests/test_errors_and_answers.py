@@ -376,3 +376,13 @@ XML = {
 def test_an_error_of_s3_is_read_and_a_document_type_is_not(body, code, message):
     error = asked(put, lambda request: Response(403, (), body.encode()))
     assert (error.code, error.message) == (code, message)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "line"),
+    [("a\nb", "a\nb\n", 3), ("a\nb\n", "a\nb", 3), ("a", "a\nb\nc", 2), ("", "", None)],
+    ids=repr,
+)
+def test_a_line_too_many_or_too_few_is_the_difference(theirs, ours, line):
+    told = smasync.mismatch({"CanonicalRequest": theirs}, ours)
+    assert told.startswith(f"line {line} of the canonical request: ") if line else told == ""
