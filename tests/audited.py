@@ -173,6 +173,11 @@ def steps_of(home, plain, tls):
         "bulk": (keys, ["bulk", "MANIFEST", "--results", "RESULTS", "--quiet"]),
         "proxy": ({**keys, **proxy}, [*INVOKE, "--endpoint-url", "http://elsewhere.example"]),
         "help": (keys, ["--help"]),
+        "explain": (keys, ["explain", *INVOKE[1:]]),
+        "still running": (
+            keys,
+            ["wait", "--output-location", "s3://my-bucket/none", "--timeout", "0.1"],
+        ),
         "no authority": (over_tls, INVOKE),
         "ca_bundle": (over_tls, [*INVOKE, "--profile", "bundle"]),
         "key log": ({**over_tls, **key_log}, INVOKE),

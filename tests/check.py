@@ -240,6 +240,7 @@ QUERIES = (
     "a=1+1",
     "a=1%202",
     "a=%FF",
+    "a=b=c",
     "Param-3=c&Param=b",
 )
 
@@ -412,6 +413,7 @@ def check_signed(what, own, authorization, got):
 def headers_in(what, pairs):
     """A dict of the pairs, names in lower case."""
     try:
+        pairs[-1:]  # a list or a tuple, not an iterator
         return {name.lower(): value + "" for name, value in pairs}
     except (TypeError, ValueError, AttributeError):  # no pairs, or not of str
         text = shortened(repr(pairs))
@@ -424,7 +426,7 @@ def headers_in(what, pairs):
 def step_6(student):
     """The emulator accepts what the student sends, and the student reads the answer."""
     with Emulator(clock=lambda: NOW) as emulator, recorded(student) as made:
-        arguments = (emulator.url, "my-endpoint", INPUT_LOCATION[1], KEY_ID, SECRET)
+        arguments = (emulator.url, "another-endpoint", INPUT_LOCATION[1], KEY_ID, SECRET)
         try:
             what, got = call(student, "invoke", *arguments, "us-east-1", TIMESTAMP)
         except Wrong as wrong:

@@ -407,7 +407,8 @@ def test_the_example_labels_each_line_and_says_what_is_not_signed_and_why(desk):
     sent = [line.partition(":")[0] for line in parts[STEPS[6]].splitlines()[1:]]
     reasons = [line.split("|") for line in parts["Not signed"].splitlines()]
     assert [name.strip() for name, _ in reasons] == [n for n in sent if n.lower() not in signed]
-    assert all(reason.strip() for _, reason in reasons) and len(reasons) == 3
+    assert len({reason.strip() for _, reason in reasons} - {""}) == len(reasons) == 3
+    assert f"User-Agent: smasync/{smasync.__version__}\n" in parts[STEPS[6]]
 
 
 def test_the_example_shows_the_hard_rules(desk):
@@ -442,7 +443,9 @@ def test_explain_shows_no_secret_and_opens_no_connection(desk):
     shown = (TOKEN, SECRET, key.hex(), base64.b64encode(key).decode(), repr(key))
     for secret in (*shown, "a body", "tenant-7"):
         assert secret not in str(parts)
-    assert "kSigning = HMAC-SHA256(kService, " in parts[STEPS[4]]
+    rounds = parts[STEPS[4]].split("\n")
+    assert [line.split()[0] for line in rounds] == ["kDate", "kRegion", "kService", "kSigning"]
+    assert all(re.fullmatch(r'k\w+ +=  ?HMAC-SHA256\([^()]+, "[\w-]+"\)', line) for line in rounds)
     for length in (len(TOKEN), len("tenant-7")):
         shown = f"<hidden, {length} characters>"
         assert parts[STEPS[0]].count(shown) == parts[STEPS[6]].count(shown) == 1

@@ -435,6 +435,10 @@ def test_each_command_is_run():
     assert {name for name, *_ in smasync.COMMANDS} <= set(commands)
 
 
+SOURCE = (ROOT / "smasync.py").read_bytes()
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+FLOOR = re.search(r'requires-python = ">=(.+)"', PYPROJECT)[1]
+STATUSES = sorted(status for status in smasync.TRANSIENT if isinstance(status, int))
 BODY = next(row for row in smasync.INVOKE_ENDPOINT_ASYNC if row.name == "Body")
 # What README says in words, made from the module's own constants.
 SENTENCES = (
@@ -443,6 +447,10 @@ SENTENCES = (
     f"tried up to {smasync.THROTTLED_TRIES} times",
     f"a line over {smasync.MAX_FILE_BYTES >> 20} MiB",
     f"{('no', 'one', 'two', 'three')[smasync.MAX_ATTEMPTS]} attempts in all",
+    f"`--concurrency` lines ({smasync.CONCURRENCY} by default)",
+    f"HTTP {', '.join(map(str, STATUSES[:-1]))} and {STATUSES[-1]}",
+    f"has {('no', 'one', 'two', 'three', 'four')[SOURCE.decode().count('# === PART ')]} parts",
+    f"It needs Python {FLOOR} or newer",
     f"renewed {smasync.ADVISORY_SECONDS // 60} minutes early",
     f"{smasync.MANDATORY_SECONDS // 60} minutes early, all calls wait",
     f"AWS's {len(vectors.CASES)} published signature vectors",
@@ -454,9 +462,6 @@ SENTENCES = (
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_a_number_in_the_text_is_the_module_s(sentence):
     assert sentence in WORDS
-
-
-SOURCE = (ROOT / "smasync.py").read_bytes()
 
 
 def test_the_cuts_have_the_lines_and_bytes_of_the_table():
@@ -504,9 +509,7 @@ def test_version_and_licence_stand_at_the_top_of_the_file():
     assert "# SPDX-License-Identifier: MIT" in top
     copyright = re.search("Copyright .*", (ROOT / "LICENSE").read_text())[0]
     assert f"# {copyright}" in top
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    floor = re.search(r'requires-python = ">=(.+)"', project)[1]
-    assert f"Python {floor} or newer" in text and 'license = "MIT"' in project
+    assert f"Python {FLOOR} or newer" in text and 'license = "MIT"' in PYPROJECT
     assert "python3 -m doctest smasync.py" in text and "SHA-256" in text
 
 
@@ -733,6 +736,7 @@ def retried():
 
 def test_the_errors_that_are_tried_again_exist():
     own = {name for name in retried() if not name.startswith(("States.", "Lambda."))}
+    assert len(own) == 4 and "has four of smasync's classes" in WORDS
     assert own and own <= set(smasync.__all__)
     assert all(issubclass(getattr(smasync, name), smasync.Error) for name in own)
     assert not own & {"ParamValidationError", "ConfigurationError", "CredentialsError", "Error"}

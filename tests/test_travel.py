@@ -70,11 +70,17 @@ def test_it_runs_from_a_zip(copy, tmp_path):
     assert SIGNATURE in printed(*command, cwd=tmp_path)
 
 
-def test_it_writes_nothing_where_it_is_and_needs_no_home(copy):
-    """As in a folder that cannot be written to; root may write to any, so the folder is compared."""
-    command = [sys.executable, "-B", copy.name, *EXAMPLE]
-    assert SIGNATURE in printed(*command, cwd=copy.parent, HOME=str(copy.parent / "none"))
-    assert [path.name for path in copy.parent.iterdir()] == ["smasync.py"]
+def test_it_runs_where_nothing_can_be_written_and_without_a_home(copy):
+    """Root may write to any folder; so a file stands where Python would make __pycache__."""
+    (copy.parent / "__pycache__").touch()
+    copy.parent.chmod(0o555)
+    command = [sys.executable, "-c", MAIN, str(copy.parent), *EXAMPLE]
+    try:
+        assert SIGNATURE in printed(*command, cwd=copy.parent, HOME=str(copy.parent / "none"))
+        names = sorted(path.name for path in copy.parent.iterdir())
+        assert names == ["__pycache__", "smasync.py"]
+    finally:
+        copy.parent.chmod(0o755)
 
 
 def test_a_renamed_copy_works_as_a_module_a_client_and_a_command(copy):
