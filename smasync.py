@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     Provider = Callable[[Any], Union["Credentials", None]]
     Environ = Mapping[str, str]
     Clock = Callable[[], float]
-    Transport = Callable[..., "Response"]  # see section 8
+    Transport = Callable[..., "Response"]
 
 
 __version__ = "1.0.0"
@@ -201,6 +201,11 @@ def checked_key(name: str, text: str) -> str:
 def is_visible(text: str) -> bool:
     """Whether the text is ASCII without spaces and control characters."""
     return text.isascii() and text.isprintable() and " " not in text
+
+
+def printable(text: str) -> str:
+    """The text with "?" for control characters."""
+    return "".join([c if c.isprintable() or c == "\n" else "?" for c in text])
 
 
 class Signed(namedtuple("Signed", "request canonical_request string_to_sign signature")):
@@ -346,7 +351,7 @@ def canonical_uri(path: str, *, double_encode: bool = True, normalize_path: bool
     >>> canonical_uri("/a/./b//../c%20d/", double_encode=False, normalize_path=False)
     '/a/./b//../c%20d/'
     """
-    if normalize_path and ("//" in path or "/." in path):  # most paths have neither
+    if normalize_path and ("//" in path or "/." in path):
         segments: list[str] = []
         for segment in path.split("/"):
             if segment == "..":
@@ -1111,7 +1116,7 @@ def resolve_endpoint(
 
 def check_region(region: str, where: str = "region") -> str:
     """The region itself, if it is one host label; raises ConfigurationError."""
-    text = str(region)
+    text = f"{region}"
     letters = isinstance(region, str) and text.replace("-", "")
     if not (letters and letters.isascii() and letters.isalnum() and len(text) <= 63):
         raise ConfigurationError(
@@ -1375,9 +1380,9 @@ class Settings:
 
 # --- 8. Transport ------------------------------------------------------------
 # In: a Request. Out: a Response of any status, or a TransportError that says what went wrong and
-# whether the request can have arrived. Any callable of that shape is a transport. In this one,
-# urllib.request chooses the proxy, http.client connects and reads, and connections are reused.
-# Redirects are not followed: a signature is valid for one host.
+# whether the request can have arrived. A transport is any callable of that shape that takes
+# `timeout` and `sink`. In this one, urllib.request chooses the proxy, http.client connects and
+# reads, and connections are reused. Redirects are not followed: a signature is valid for one host.
 
 CONNECT_TIMEOUT_SECONDS = 10.0  # for each step: an address and its tunnel, TLS
 READ_TIMEOUT_SECONDS = 60.0  # botocore's
@@ -1715,7 +1720,7 @@ def transport_error(route: Any, error: Exception, ca_bundle: Any) -> TransportEr
         advice = "; check user and password in the proxy's URL (Basic; not NTLM or Negotiate)"
     elif not isinstance(error, OSError) and sent:
         kind, stage = "protocol", "the answer is not HTTP"
-    what = "".join(c if c.isprintable() else "?" for c in said[:200]) or type(error).__name__
+    what = printable(said[:200]) or type(error).__name__
     retryable = kind != "tls" and refusal[:1] != "4"
     text = f"{route.host}: {stage}: {what}{advice}"
     return TransportError(text, kind=kind, sent=sent, retryable=retryable)
@@ -1737,7 +1742,7 @@ def proxies(environ: Environ) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in sorted(environ):  # lower case comes last, and wins
         scheme, _, end = name.lower().partition("_")
-        if end == "proxy":
+        if end == "proxy" and (name != "HTTP_PROXY" or "REQUEST_METHOD" not in environ):
             found[scheme] = environ[name]
     if found.get("no") != "*":
         found["no"] = ",".join([found.get("no", ""), *NEAR_HOSTS])
@@ -2681,7 +2686,7 @@ class Client(RuntimeClient):
                 elsewhere = elsewhere or error.response["Error"].get("Region") or region
                 if error.status not in (301, 307, 400) or elsewhere in asked:
                     raise
-            self._bucket_regions[bucket] = check_region(elsewhere, f"the region of {bucket}")
+                self._bucket_regions[bucket] = check_region(elsewhere, f"the region of {bucket}")
 
     def _fetch(self, location: str, download: Download, deadline: float) -> ClientError | None:
         """Download an object, resuming as needed; returns S3's error if it is not there."""
@@ -2718,9 +2723,11 @@ class Client(RuntimeClient):
             unseen = self._fetch(failure, reason, deadline)
             if reason.complete:
                 body, kind, *_ = reason.result(failure)
-                text = body[:1000].decode("utf-8", "replace").strip() or "no reason given"
+                text = printable(body[:1000].decode("utf-8", "replace").strip())
                 evidence = {"location": failure, "body": body, "content_type": kind}
-                raise InferenceError(f"the inference failed: {text} ({failure})", **evidence)
+                raise InferenceError(
+                    f"the inference failed: {text or 'no reason given'} ({failure})", **evidence
+                )
             absence = absence if absence and absence.status == 403 else unseen
         if absence and absence.status == 403:
             needed = "s3:ListBucket on the bucket, and s3:GetObject on its objects"
@@ -2771,7 +2778,7 @@ def input_file(data: Any) -> Any:
         return open(data, "rb")
     if hasattr(data, "seekable") and data.seekable() and isinstance(data.read(0), bytes):
         return nullcontext(data)
-    right = "bytes, an existing path, nor a file opened with 'rb'; save a pipe's data first"
+    right = "bytes, a file's path, nor a file opened with 'rb'; save a pipe's data first"
     raise ParamValidationError(f"data: {str(data)[:80]!r} is neither {right}")
 
 
@@ -2781,6 +2788,9 @@ class BoundedReader(io.RawIOBase):
     def __init__(self, file: BinaryIO, start: int, left: int) -> None:
         self.file, self.left = file, left
         file.seek(start)
+
+    def readable(self) -> bool:
+        return True
 
     def readinto(self, buffer: Any) -> int:
         piece = self.file.read(min(len(buffer), self.left))
@@ -3022,13 +3032,10 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as end:  # --help, or argparse's usage error
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
-        if not isinstance(error, BrokenPipeError):  # nobody reads our output now
-            text = [
-                c if c.isprintable() or c == "\n" else "?" for c in str(error) or "interrupted"
-            ]
-            print(f"smasync: {''.join(text)}", file=sys.stderr)
-        if isinstance(error, ClientError) and error.hint:
-            print(f"smasync: {error.hint}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError):  # no reader now
+            hint = getattr(error, "hint", "")
+            text = (str(error) or "interrupted") + (hint and f"\nsmasync: {hint}")
+            print(f"smasync: {printable(text)}", file=sys.stderr)
         status = next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
     try:
         sys.stdout.flush()
@@ -3085,7 +3092,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "manifest": {"help": "one JSON object of members a line"},
     "--results": {"required": True, "help": "a file; lines with a result in it are skipped"},
     "--concurrency": {"type": int, "default": CONCURRENCY},
-    "--retry-failed": {"help": "send lines that failed again", **SWITCH},
+    "--retry-failed": {"help": "send failed lines again", **SWITCH},
 }  # fmt: skip
 
 
@@ -3122,10 +3129,10 @@ def waiting() -> Callable[[float], None]:
     started = time.monotonic()
 
     def sleep(seconds: float) -> None:
-        text = f"waited {time.monotonic() - started:.0f} s; next look in {seconds:.0f} s"
-        print(text, end="\r", file=sys.stderr, flush=True)
+        text = f"\rwaited {time.monotonic() - started:.0f} s; next try in {seconds:.0f} s"
+        print(text, end="", file=sys.stderr, flush=True)
         time.sleep(seconds)
-        print(" " * len(text), end="\r", file=sys.stderr, flush=True)
+        print("\r" + " " * len(text), end="\r", file=sys.stderr, flush=True)
 
     return sleep if sys.stderr.isatty() else time.sleep
 
@@ -3225,7 +3232,7 @@ def _formatted(answer: dict[str, Any], options: Namespace) -> str:
     if options.output == "json":
         return json.dumps(answer.get(options.query) if options.query else answer, indent=4)
     names = [options.query] if options.query else sorted(answer)
-    return "\t".join([str(answer.get(name)) for name in names])
+    return "\t".join([printable(str(answer.get(name))) for name in names])
 
 
 def explanation(signed: Signed, secret: str = "") -> str:
@@ -3241,8 +3248,7 @@ def explanation(signed: Signed, secret: str = "") -> str:
     reasons = [UNSIGNED.get(name.lower(), UNSIGNED["user-agent"]) for name in names]
     to_sign = signed.string_to_sign.split("\n")
     parts = ("Algorithm", "RequestDateTime", "CredentialScope", "HashedCanonicalRequest")
-    _, path, query = split_url(request.url)
-    sent = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.1"]
+    sent = [f"{request.method} {split_url(request.url)[1]} HTTP/1.1"]
     sent += [f"{name}: {value}" for name, value in request.headers]
     if request.body:
         sent += ["", str(request.body)[2:-1] if secret else "<the body>"]
@@ -3416,7 +3422,7 @@ def manifest_lines(path: str) -> Iterator[tuple[int, bytes, str, int]]:
                 raise ParamValidationError(f"{where}: over {MAX_FILE_BYTES} bytes")
             if b"\0" in line:
                 raise ParamValidationError(f"{where}: not UTF-8; save the file as UTF-8")
-            text = line.removeprefix(b"\xef\xbb\xbf").strip()  # UTF-8's byte-order mark
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()  # a byte-order mark
             if text:
                 digest = hashlib.sha256(text).hexdigest()[:32]
                 copies[digest] = copies.get(digest, 0) + 1

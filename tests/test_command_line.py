@@ -151,6 +151,7 @@ ODD_ANSWERS = {  # flags, and what is printed of an answer with an odd Inference
     ("--query", "FailureLocation"): "null\n",
     ("--query", "FailureLocation", "--output", "text"): "None\n",
     ("--query", "InferenceId"): '"a\\tb\\u001b[2J"\n',
+    ("--query", "InferenceId", "--output", "text"): "a?b?[2J\n",
 }
 
 
@@ -166,6 +167,13 @@ def test_what_a_service_says_cannot_command_the_terminal(desk):
     desk.emulator.fail(status(400, "ValidationError", "\x1b]0;title\x07 two\nlines"))
     done = desk.main(*LOCATED)
     assert done.err.endswith(": ?]0;title? two\nlines\n") and done.status == 254
+    action = "<Message>not authorized to perform: \x9b2Jkms:Decrypt on it</Message>"
+    text = f"<Error><Code>AccessDenied</Code>{action}</Error>".encode()
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Length: {len(text)}\r\n\r\n".encode()
+    desk.emulator.fail(answer(head + text))
+    waited = desk.main("wait", "--output-location", RESULT, "--timeout", "0.2")
+    assert waited.err.endswith("\nsmasync: allow ?2Jkms:Decrypt to this caller\n")
+    assert waited.status == 254 and "\x9b" not in waited.err
 
 
 def test_no_command_shows_a_secret_and_debug_writes_to_stderr(desk):
@@ -391,6 +399,9 @@ def test_the_example_prints_the_published_signature_in_the_order_of_its_computat
         key = hmac.new(key, text.encode(), "sha256").digest()
         (shown,) = re.findall(f'(?m)^{name} .*, "{text}"\\)\n += ([0-9a-f]+)$', parts[STEPS[4]])
         assert shown == key.hex()
+    secret = smasync.EXAMPLE_CREDENTIALS.secret_access_key
+    assert parts[STEPS[4]].startswith(f'kDate    = HMAC-SHA256("AWS4{secret}", "20150830")\n')
+    assert " \n" not in text
     signature = hmac.new(key, to_sign.encode(), "sha256").hexdigest()
     assert parts[STEPS[5]] == signature == EXAMPLE_SIGNATURE
     assert f"Signature={EXAMPLE_SIGNATURE}" in parts[STEPS[6]]
@@ -407,7 +418,9 @@ def test_the_example_labels_each_line_and_says_what_is_not_signed_and_why(desk):
     sent = [line.partition(":")[0] for line in parts[STEPS[6]].splitlines()[1:]]
     reasons = [line.split("|") for line in parts["Not signed"].splitlines()]
     assert [name.strip() for name, _ in reasons] == [n for n in sent if n.lower() not in signed]
-    assert len({reason.strip() for _, reason in reasons} - {""}) == len(reasons) == 3
+    why = {name.strip(): reason.strip() for name, reason in reasons}
+    assert why["Authorization"] == "it carries the signature" and len(why) == 3
+    assert "when it is 0" in why["Content-Length"] and why["User-Agent"].startswith("proxies")
     assert f"User-Agent: smasync/{smasync.__version__}\n" in parts[STEPS[6]]
 
 
@@ -417,6 +430,8 @@ def test_the_example_shows_the_hard_rules(desk):
     parts = sections(good(key))
     assert "inputlocation:s3://my-bucket/a b" in parts[STEPS[0]]
     assert "InputLocation: s3://my-bucket/a  b" in parts[STEPS[6]]
+    parts = sections(good(desk.main(*EXAMPLE, "--custom-attributes", "tenant-7")))
+    assert all("tenant-7" in parts[STEPS[number]] for number in (0, 6, 7))
     body = "[1, 'ü\x1b']"
     parts = sections(good(desk.main(*EXAMPLE[:2], *INVOKE[1:], "--body", body, *RAW)))
     assert unlabelled(parts[STEPS[0]]).endswith(hashlib.sha256(body.encode()).hexdigest())
@@ -444,6 +459,7 @@ def test_explain_shows_no_secret_and_opens_no_connection(desk):
     for secret in (*shown, "a body", "tenant-7"):
         assert secret not in str(parts)
     rounds = parts[STEPS[4]].split("\n")
+    assert rounds[0].startswith('kDate    = HMAC-SHA256("AWS4" + secret access key, "')
     assert [line.split()[0] for line in rounds] == ["kDate", "kRegion", "kService", "kSigning"]
     assert all(re.fullmatch(r'k\w+ +=  ?HMAC-SHA256\([^()]+, "[\w-]+"\)', line) for line in rounds)
     for length in (len(TOKEN), len("tenant-7")):
@@ -602,8 +618,8 @@ if os.name == "posix":
         assert done.status == 0 and b'"count": 3' in done.out
         assert done.err.startswith(in_json(desk.answer))
         told = done.err[len(in_json(desk.answer)) :]
-        look = r"waited [0-9]{1,2} s; next look in [0-9]{1,2} s\r {28,30}\r"
-        assert re.fullmatch(f"({look})+", told), told
+        look = r"\rwaited [0-9]{1,2} s; next try in [0-9]{1,2} s\r {28,30}\r"
+        assert re.fullmatch(f"({look}){{1,2}}", told), told
 
     @pytest.mark.parametrize("case", CLOSED)
     def test_wait_works_where_stdout_or_stderr_is_closed(desk, case):

@@ -246,11 +246,25 @@ def test_what_is_no_region_or_no_such_answer_is_not_followed(status, region, whe
     client, requests = offline(moved(status, region, where))
     is_region = region in ("", THERE, "us-east-1")  # "" stands for none
     kind = ClientError if is_region else smasync.ConfigurationError
-    raised_by(kind, client.put_input, b"", OUTPUT)
-    assert len(requests) == 1
+    for count in (1, 2):  # nor is it remembered
+        error = raised_by(kind, client.put_input, b"", OUTPUT)
+        assert len(requests) == count and (is_region or "region of bucket" in str(error))
 
 
 # --- The input
+
+
+def test_a_transport_of_your_own_can_read_the_input_as_any_binary_file():
+    read = []
+
+    def transport(request, **_):
+        read.append(io.BufferedReader(request.body()).read())
+        return smasync.Response(200, (), b"")
+
+    keys = smasync.Credentials("AKID", "secret")
+    options = {"environ": {"HOME": "/no home"}, "transport": transport}
+    smasync.Client("us-east-1", credentials=keys, **options).put_input(b"abc", OUTPUT)
+    assert read == [b"abc"]
 
 
 def opened(path, place=0, **options):
@@ -437,6 +451,12 @@ def test_a_look_finds_nothing_then_the_result(server, client):
     assert result[:3] == (DATA, "application/json", OUTPUT)
     assert result.metadata["RetryAttempts"] == 0
     assert result.metadata["RequestId"] == result.metadata["HTTPHeaders"]["x-amz-request-id"] != ""
+
+
+def test_a_failure_without_a_word_says_so(server, client):
+    server.put(FAILURE, b" \n", "text/plain")
+    error = raised_by(smasync.InferenceError, client.poll, ACCEPTED)
+    assert "no reason given" in str(error)
 
 
 @pytest.mark.parametrize("look", [Client.poll, Client.wait])

@@ -712,6 +712,8 @@ ENVIRONMENTS = {
     "HTTP_PROXY=http://x.invalid http_proxy=http://PROXY/": True,
     "HTTP_PROXY=http://PROXY http_proxy=": False,
     "HTTPS_PROXY=http://PROXY": False,
+    "HTTP_PROXY=http://PROXY REQUEST_METHOD=GET": False,  # of a stranger, in a CGI script
+    "http_proxy=http://PROXY REQUEST_METHOD=GET": True,
     "http_proxy=PROXY NO_PROXY=sagemaker.invalid": False,
     "http_proxy=PROXY NO_PROXY=*": False,
     "http_proxy=PROXY no_proxy=example.com": True,
