@@ -2573,7 +2573,7 @@ __all__ += ["Client", "Result", "Outcome"]
 # again with growing pauses, until one deadline. A broken download resumes.
 # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-check-predictions.html
 
-WAIT_SECONDS = 900.0  # a model's limit, unless the request sets more
+WAIT_SECONDS = 900.0  # a model's default limit
 CONCURRENCY = 16
 
 
@@ -3033,8 +3033,9 @@ def main(argv: list[str] | None = None) -> int:
         status = 252 if end.code else 0
     except (Error, OSError, KeyboardInterrupt) as error:
         if not isinstance(error, BrokenPipeError):  # no reader now
-            hint = getattr(error, "hint", "")
-            text = (str(error) or "interrupted") + (hint and f"\nsmasync: {hint}")
+            text = str(error) or "interrupted"
+            if isinstance(error, ClientError) and error.hint:
+                text += f"\nsmasync: {error.hint}"
             print(f"smasync: {printable(text)}", file=sys.stderr)
         status = next(status for kind, status in EXIT_STATUS if isinstance(error, kind))
     try:
@@ -3090,7 +3091,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "file": {"type": os.path.expanduser}, "location": {"help": "s3://bucket/key"},
     "--sse": {"help": "AES256, aws:kms or aws:kms:dsse"},
     "manifest": {"help": "one JSON object of members a line"},
-    "--results": {"required": True, "help": "a file; lines with a result in it are skipped"},
+    "--results": {"required": True, "help": "a file; lines that it has are skipped"},
     "--concurrency": {"type": int, "default": CONCURRENCY},
     "--retry-failed": {"help": "send failed lines again", **SWITCH},
 }  # fmt: skip
